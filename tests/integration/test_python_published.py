@@ -17,6 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from pulpit.content.python.python import Python
 from pulpit.published.serving import PublishedFiles
 from support import python
 from support.published import known
@@ -43,7 +44,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PythonMirror]:
 @pytest.fixture(scope="module")
 def index(here: PythonMirror) -> Iterator[str]:
     """The URL of the published repository."""
-    app = Starlette(routes=[Mount("/pulp/python", PublishedFiles(known(here.context), "python"))])
+    app = Starlette(
+        routes=[Mount("/pulp/python", PublishedFiles(known(here.context), "python", respelled=Python().respelled))]
+    )
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -84,7 +87,18 @@ def test_both_forms_name_the_projects(index: str) -> None:
         "projects": [{"name": "bear"}, {"name": "polar-bear"}],
     }
     assert ask(f"{index}simple/", Accept=HTML)[1]["content-type"] == HTML
-    assert ask(f"{index}simple/bear")[:2][1]["location"].endswith("/simple/bear/")
+
+
+def test_a_name_in_another_spelling_leads_to_its_page_below_any_prefix(index: str) -> None:
+    for asked, leads_to in {
+        "simple/bear": "./bear/",
+        "simple/Polar.Bear/": "./../polar-bear/",
+        "simple/POLAR__bear?format=x": "./polar-bear/?format=x",
+    }.items():
+        status, headers, _ = ask(f"{index}{asked}")
+        assert (status, headers["location"]) == (301, leads_to)
+    for nowhere in ("simple/No.Bear/", "simple/.bear./", "simple/bear/x/", "Polar.Bear/"):
+        assert ask(f"{index}{nowhere}")[0] == 404
 
 
 def test_a_page_says_everything_of_a_file(index: str) -> None:

@@ -108,8 +108,12 @@ def create_app(services: Services) -> Application:
     app.add_middleware(HeadAsGet)
     app.state.authenticator = authenticator  # for the page, so that failed logins are counted together
     rules = AccessRules(services.database, services.clock, services.exposure, sleep=asyncio.sleep)
-    kinds = {content_type.published_under for content_type in services.content_types.values()}
-    published = {kind: PublishedFiles(services.publications, kind, rules) for kind in kinds}
+    published = {
+        content_type.published_under: PublishedFiles(
+            services.publications, content_type.published_under, rules, respelled=content_type.respelled
+        )
+        for content_type in services.content_types.values()
+    }
     app.published = PublishedFirst(partial(FastAPI.__call__, app), published)
     app.entrance = CleanAddress(app.published)
     app.router.routes += [*package_uploads.router.endpoints, *hooks.receiver.endpoints]

@@ -478,6 +478,11 @@ class ContentType(Protocol):
             WorkFailed: the units conflict.
         """
 
+    def respelled(self, path: str) -> str | None:
+        """Return how a published tree spells a URL path that nothing is found at; clients are redirected there."""
+        del path
+        return None
+
     def sync_report(self, progress: Progress) -> Any:
         """Return a task's `progress_report` of a sync, without the importer's id around it."""
 

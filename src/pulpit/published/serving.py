@@ -11,7 +11,8 @@ import hashlib
 import logging
 import mimetypes
 import os
-from collections.abc import Collection, Mapping, Sequence
+import posixpath
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import formatdate
@@ -87,11 +88,13 @@ class PublishedFiles:
         kind: str,
         rules: AccessRules | None = None,
         *,
+        respelled: Callable[[str], str | None] = lambda _: None,
         patience: float = PATIENCE,
     ) -> None:
         self._publications: Final = publications
         self._kind: Final = kind
         self._rules: Final = rules
+        self._respelled: Final = respelled
         self._patience: Final = patience
         self._ready: Final = ReadyFiles()
         self._looking: Final[dict[str, asyncio.Future[None]]] = {}
@@ -149,10 +152,7 @@ class PublishedFiles:
             found, response = await run_in_threadpool(self._prepared, scope, path)
             if self._rules is not None and found is not None and found.distributor is not None:
                 return await self._rules.refusal(scope, found.distributor) or response
-        except (
-            OSError,
-            PulpitError,
-        ) as error:  # storage or database unavailable, or a file lost
+        except (OSError, PulpitError) as error:  # storage or database unavailable, or a file lost
             _log.error("cannot serve %s: %s", path, error, extra={"action": "serving_failed", "path": path})
             return PlainTextResponse(_NOT_NOW, 503, {"Retry-After": "30"})
         return response
@@ -168,8 +168,11 @@ class PublishedFiles:
             case PublishedFolder() if path.endswith("/"):
                 return found, self._folder(found, scope)
             case PublishedFolder():
-                query = scope.get("query_string", b"").decode("latin-1")
-                return found, RedirectResponse(quote(scope["path"]) + "/" + (f"?{query}" if query else ""), 301)
+                return found, _moved_to_folder(scope, path, path)
+        folder = self._respelled(path)
+        elsewhere = self._publications.locate(self._kind, folder) if folder and folder != path.rstrip("/") else None
+        if folder and isinstance(elsewhere, PublishedFolder) and elsewhere.distributor is not None:
+            return elsewhere, _moved_to_folder(scope, path, folder)
         return found, PlainTextResponse(_NOTHING, 404)
 
     def _leads_on(self, found: PublishedFolder, scope: Scope) -> bool:
@@ -207,11 +210,8 @@ class PublishedFiles:
     ) -> Response:
         name, sha256, storage = found.file.relative_path, found.file.sha256, self._publications.storage
         path = storage.at_hand(sha256, found.file.size)
-        file = (
-            _opened(path, found, kind or media_type(name))
-            if path
-            else _remote(storage, found, kind or media_type(name))
-        )
+        media = kind or media_type(name)
+        file = _opened(path, found, media) if path else _remote(storage, found, media)
         headers = {"Cache-Control": "no-cache", **(further or {})}
         if keep_as is not None and file.small is not None and len(file.small) <= LARGEST:
             self._keep(keep_as, found, file, headers)
@@ -222,6 +222,14 @@ class PublishedFiles:
         if file.small is not None and hashlib.sha256(file.small).hexdigest() == found.file.sha256:
             whole = _answer(file, {}, {**headers, **_HEADERS}, self._patience)
             self._ready.keep(path, ReadyFile(shown=found.shown, headers=whole.raw_headers, content=file.small))
+
+
+def _moved_to_folder(scope: Scope, path: str, folder: str) -> Response:
+    """Redirect relatively: a proxy may serve this under a path of its own, of which nothing is known here."""
+    query = scope.get("query_string", b"").decode("latin-1")
+    asked: str = scope["path"]
+    relative = posixpath.relpath(asked.removesuffix(path) + folder, posixpath.dirname(asked))
+    return RedirectResponse(f"./{quote(relative)}/" + (f"?{query}" if query else ""), 301)
 
 
 def media_type(name: str) -> str:
@@ -342,10 +350,7 @@ class _FileResponse(FileResponse):
 
         try:
             await super().__call__({**scope, "headers": headers}, receive, send_in_time)
-        except (
-            TimeoutError,
-            FileNotFoundError,
-        ):  # a client that does not read, or a file removed meanwhile
+        except (TimeoutError, FileNotFoundError):  # a client that does not read, or a file removed meanwhile
             await _abort(scope, receive)
 
 

@@ -1,5 +1,6 @@
 """Indexes of Python packages: what Pulp 2 calls the Python importer and the Python distributor."""
 
+import re
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -47,6 +48,7 @@ _FACTS: Final = frozenset({*distributions.METADATA_FIELDS, "size"})
 """Metadata that comes from the file itself."""
 
 _BATCH: Final = 500
+_PROJECT_PAGE: Final = re.compile("(.*/simple/)([^/]+)/?")
 _PACKAGES: Final = (distributions.PACKAGE,)
 _QUARANTINED: Final = "quarantined"
 _YANKED: Final = "yanked"
@@ -169,6 +171,12 @@ class Python(ContentType):
         """Publish the index in `simple/`, the files in `packages/`."""
         del config
         publish.lay_out(content, tree)
+
+    def respelled(self, path: str) -> str | None:
+        """Return the page of a project whose name is not normalised: easy_install and people ask so (PEP 503)."""
+        page = _PROJECT_PAGE.fullmatch(path)
+        project = distributions.project_name(page[2]) if page else None
+        return f"{page[1]}{project}" if page and project else None
 
     def sync_report(self, progress: Progress) -> list[dict[str, Any]]:
         """Return a list of steps."""
