@@ -255,6 +255,9 @@ class Tree(Protocol):
     def remember(self, memory: bytes) -> None:
         """Keep state from which the next publication can be built."""
 
+    def meanwhile(self) -> None:
+        """Do other work of the publish, for a content type that would only wait for its threads."""
+
 
 class Content(Protocol):
     """The content of a repository, as one snapshot."""

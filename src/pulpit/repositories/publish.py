@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from threading import Event
 from typing import Any, Final, Literal
 
@@ -145,13 +145,19 @@ class _Run:
             with self._database.read() as connection:
                 last_event = event_log.head(connection)
                 earlier = self._earlier(connection)
-                staging = Staging(self._context.storage, scratch, earlier, stop)
                 made_of = self._made_of(connection)
                 content = HeldContent(connection, self._distributor.repo_id, self._counted)
+
+                @cache
+                def compared() -> tuple[Sequence[bytes], ChangesAtPlace]:
+                    """Return the snapshot of the content, and what it changes for readers."""
+                    lines = snapshots.snapshot(connection, content.ids, earlier.content)
+                    held = Snapshot(repo_id=self._distributor.repo_id, lines=frozenset(lines), last_event=last_event)
+                    return lines, ChangesAtPlace.prepared(self._context, connection, self._path(), held)
+
+                staging = Staging(self._context.storage, scratch, earlier, stop, meanwhile=compared)
                 self._lay_out(content, staging)
-                lines = snapshots.snapshot(connection, content.ids, earlier.content)
-                held = Snapshot(repo_id=self._distributor.repo_id, lines=frozenset(lines), last_event=last_event)
-                seen = ChangesAtPlace.prepared(self._context, connection, self._path(), held)
+                lines, seen = compared()
             listing, snapshot, *layout = staging.keep(
                 staging.document(), b"".join(lines), *([] if staging.memory is None else [staging.memory])
             )
@@ -290,17 +296,18 @@ class HeldContent:
                 self.laid_out(type_id, 1)
 
     @cached_property
-    def _versions(self) -> Sequence[tuple[str, str]]:
+    def _versions(self) -> Sequence[str]:
         return snapshots.versions(self._connection, self._repo_id)
 
     @property
     def ids(self) -> list[str]:
         """Return the ids of all units, in order."""
-        return [version.partition("\t")[0] for _, version in self._versions]
+        return [version.partition("\t")[0] for version in self._versions]
 
     def versions(self, type_id: str) -> list[str]:
         """Return for each unit of a type its id, a tab, and when it was added or changed."""
-        return [version for of_type, version in self._versions if of_type == type_id]
+        ending = f"\t{type_id}"
+        return [version.removesuffix(ending) for version in self._versions if version.endswith(ending)]
 
     def files(self, unit_ids: Sequence[str]) -> Iterator[tuple[StoredFile, ...]]:
         """Yield the files of some units."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -52,14 +52,18 @@ class Staging:
         scratch: a folder for them until then.
         earlier: the current publication.
         stop: set to cancel.
+        meanwhile: other work of the publish.
     """
 
-    def __init__(self, storage: Storage, scratch: Path, earlier: Earlier, stop: Event) -> None:
+    def __init__(
+        self, storage: Storage, scratch: Path, earlier: Earlier, stop: Event, *, meanwhile: Callable[[], object]
+    ) -> None:
         self._storage: Final = storage
         self._scratch: Final = scratch
         self._earlier: Final = earlier
         self._known: Final = {line.split("\t", 2)[1] for line in earlier.lines}
         self._stop: Final = stop
+        self._meanwhile: Final = meanwhile
         self._folders: Final[set[str]] = {""}
         self._paths: Final[set[str]] = set()
         self._lines: Final[list[str]] = []
@@ -146,6 +150,10 @@ class Staging:
     def remember(self, memory: bytes) -> None:
         """Keep state for the next publication."""
         self.memory = memory
+
+    def meanwhile(self) -> None:
+        """Do other work of the publish."""
+        self._meanwhile()
 
     def document(self) -> bytes:
         """Write the inventory of the whole tree."""

@@ -61,7 +61,7 @@ def _take_over(context: TaskContext, distributor: Distributor, tree: dict[str, A
                 context.storage.put(scratch / file.sha256, file.sha256)
                 new.append(file.sha256)
         documents = []
-        held = [version.partition("\t")[0] for _, version in snapshots.versions(connection, distributor.repo_id)]
+        held = [version.partition("\t")[0] for version in snapshots.versions(connection, distributor.repo_id)]
         for content in (inventory.document(files), b"".join(snapshots.snapshot(connection, held))):
             sha256 = hashlib.sha256(content).hexdigest()
             context.storage.put_bytes(content, sha256)

@@ -4,18 +4,23 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Text, cast, select, type_coerce
+from sqlalchemy import BigInteger, Connection, Text, cast, func, select, type_coerce
 
 from pulpit.store.schema import associations, units
 from pulpit.store.units import MOST_AT_ONCE
 
 
-def versions(connection: Connection, repo_id: str) -> Sequence[tuple[str, str]]:
-    """Return type and `id TAB version` of a repository's units, by id; the text changes whenever the unit changes."""
+def versions(connection: Connection, repo_id: str) -> Sequence[str]:
+    """Return `ID TAB VERSION TAB TYPE` for each of a repository's units, by id; VERSION changes whenever the unit does.
+
+    The database joins them to one text, which costs a third of reading as many rows.
+    """
     columns = associations.c
-    version = columns.unit_id + "\t" + cast(type_coerce(columns.updated, BigInteger), Text)
-    wanted = select(columns.unit_type_id, version).where(columns.repo_id == repo_id).order_by(columns.unit_id)
-    return connection.execute(wanted).all()
+    version = (
+        columns.unit_id + "\t" + cast(type_coerce(columns.updated, BigInteger), Text) + "\t" + columns.unit_type_id
+    )
+    text = connection.scalar(select(func.aggregate_strings(version, "\n")).where(columns.repo_id == repo_id))
+    return sorted(text.split("\n")) if text else []
 
 
 def details(connection: Connection, unit_ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], bytes]]:

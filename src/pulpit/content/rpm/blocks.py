@@ -22,6 +22,7 @@ from itertools import accumulate, pairwise
 from typing import BinaryIO, Final, Self
 from xml.parsers import expat
 
+from pulpit.content.limits import KIB
 from pulpit.content.port import Tree
 from pulpit.errors import WorkFailed
 
@@ -34,6 +35,8 @@ _LAST: Final = frozenset({"00", "40", "80", "c0"})
 """Endings of package ids that close a block: one in 64 does, because ids end in random digits."""
 _AHEAD: Final = 8
 """Blocks that may be queued for writing."""
+_PIECE: Final = 256 * KIB
+"""Compressed bytes of adjacent blocks that are decompressed at once, so that threads seldom ask for the interpreter."""
 
 
 def cut(keys: Sequence[str]) -> Iterator[tuple[int, int]]:
@@ -166,18 +169,19 @@ class ListWriter:
             self._prove(plain)
         packing = zlib.compressobj(_LEVEL, wbits=_RAW)
         packed = packing.compress(plain) + packing.flush(zlib.Z_FINISH if last else zlib.Z_FULL_FLUSH)
+        self.sizes.append(len(packed))
         self._take(plain, packed)
 
     def _again(self, packed: mmap.mmap, bounds: Sequence[int], numbers: Sequence[int]) -> None:
-        for number in numbers:
-            block = packed[bounds[number] : bounds[number + 1]]
-            self._take(zlib.decompressobj(_RAW).decompress(block), block)
+        self.sizes.extend(bounds[number + 1] - bounds[number] for number in numbers)
+        for begin, end in _pieces(bounds, numbers):
+            piece = packed[begin:end]
+            self._take(zlib.decompressobj(_RAW).decompress(piece), piece)
 
     def _take(self, plain: bytes, packed: bytes) -> None:
         self._plain.update(plain)
         self._crc = zlib.crc32(plain, self._crc)
         self.open_size += len(plain)
-        self.sizes.append(len(packed))
         self._write(packed)
 
     def _write(self, packed: bytes) -> None:
@@ -194,6 +198,18 @@ class ListWriter:
             parser.Parse(b"</whole>", True)
         except expat.ExpatError as error:
             raise not_well_formed(self._name, error) from None
+
+
+def _pieces(bounds: Sequence[int], numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each run of adjacent blocks, cut where it exceeds `_PIECE`."""
+    begin = end = bounds[numbers[0]]
+    for number in numbers:
+        if bounds[number] != end or bounds[number + 1] - begin > _PIECE:
+            if end > begin:
+                yield begin, end
+            begin = bounds[number]
+        end = bounds[number + 1]
+    yield begin, end
 
 
 def not_well_formed(name: str, error: expat.ExpatError) -> WorkFailed:

@@ -80,7 +80,8 @@ class PackageLists:
             for name, head in HEADS.items():
                 writers[name].fresh(f'{XML}{head} packages="{len(self._keys)}">\n', proven=True)
             self._write(writers, earlier, packed)
-            self._tree.link_lines(self._lines)  # while the threads of the lists still write
+            self._tree.link_lines(self._lines)  # while the threads of the lists write
+            self._tree.meanwhile()
             for name, tail in TAILS.items():
                 writers[name].fresh(tail, proven=True, last=True)
         lists = {name: packed_list for name, (_, packed_list) in self._lists.items()}
