@@ -45,7 +45,7 @@ _SCHEDULE_ID: Final = click.option("--schedule-id", required=True, help="The sch
 def schedules_group(action: str, plugins: str, plugin_id: str) -> click.Group:
     """Return the section `schedules` of `sync` (of importers) or `publish` (of distributors)."""
 
-    @click.group("schedules", cls=Group, help=f"When a {action} happens by itself.")
+    @click.group("schedules", cls=Group, help=f"Scheduled runs of a {action}.")
     def schedules() -> None:
         """Hold the commands."""
 
@@ -62,7 +62,7 @@ def schedules_group(action: str, plugins: str, plugin_id: str) -> click.Group:
     def list_schedules(session: Session, /, *, repo_id: str, details: bool) -> None:
         _show(session, session.server.get(path(repo_id)), (*_SHOWN, *(_MORE if details else ())))
 
-    @schedules.command("create", help="Create a schedule; without a start, or with one in the past, it begins at once.")
+    @schedules.command("create", help="Create a schedule; without a start, or with one in the past, it starts at once.")
     @REPO_ID
     @click.option("-s", "--schedule", required=True, type=_INTERVAL, help=_FORM)
     @_THRESHOLD
@@ -94,7 +94,7 @@ def schedules_group(action: str, plugins: str, plugin_id: str) -> click.Group:
         answer = session.server.delete(path(repo_id, schedule_id))
         session.screen.succeeded(f"Schedule {schedule_id} deleted.", answer)
 
-    @schedules.command("next", help=f"Show when the next {action} happens by itself.")
+    @schedules.command("next", help=f"Show when the next scheduled {action} is due.")
     @REPO_ID
     @click.option("-q", "--quiet", is_flag=True, help="Print the time alone.")
     @with_session

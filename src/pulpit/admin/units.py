@@ -109,7 +109,7 @@ def copy_group(kinds: Kinds, *, recursive: bool = False) -> click.Group:
     """Return the section `copy`; `recursive` if related units can be copied too."""
     group = Group("copy", help="Copy what another repository holds; nothing is downloaded again.")
     for name, type_ids, people in kinds:
-        command = _copy(name, type_ids, f"Copy {people} of another repository: all, or those that you choose.")
+        command = _copy(name, type_ids, f"Copy {people} of another repository: all, or a selection.")
         if recursive:
             command.params[2:2] = [
                 click.Option(
@@ -127,7 +127,7 @@ def remove_group(kinds: Kinds) -> click.Group:
     """Return the section `remove`."""
     group = Group("remove", help="Remove units from a repository; they stay as orphans.")
     for name, type_ids, people in kinds:
-        group.add_command(_remove(name, type_ids, f"Take {people} out of a repository: those that you choose."))
+        group.add_command(_remove(name, type_ids, f"Remove selected {people} from a repository."))
     return group
 
 

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import random
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,39 +54,32 @@ class _InFlight:
     begun_at: datetime
 
 
-class Cursor:
-    """Carries one listener from its stored position to the head of the log, until cancelled."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shared:
+    """What all cursors of a dispatcher use."""
 
-    def __init__(
-        self,
-        listener: Listener,
-        notifier: Notifier,
-        pace: Pace,
-        reader: LogReader,
-        writer: PositionWriter,
-        *,
-        clock: Clock,
-        monotonic: Callable[[], float] = time.monotonic,
-        random: Callable[[], float] = random.random,
-    ) -> None:
+    reader: LogReader
+    writer: PositionWriter
+    clock: Clock
+    monotonic: Callable[[], float] = time.monotonic
+    random: Callable[[], float] = random.random
+
+
+class ListenerCursor(ABC):
+    """Carries one listener from its stored position to the head of the log; parked when nothing is left to settle."""
+
+    def __init__(self, listener: Listener, notifier: Notifier, pace: Pace, shared: Shared) -> None:
         self._listener: Final = listener
         self._notifier: Final = notifier
         self._pace: Final = pace
-        self._reader: Final = reader
-        self._writer: Final = writer
-        self._clock: Final = clock
-        self._random: Final = random
+        self._reader: Final = shared.reader
+        self._writer: Final = shared.writer
+        self._clock: Final = shared.clock
+        self._random: Final = shared.random
         self._wanted: Final = filter_of(listener)
-        self._awake: Final = asyncio.Event()
-        self._in_flight: deque[_InFlight] = deque()
         self._read_to = listener.position
-        self._failures = listener.attempts
-        self._failing_since = listener.failing_since
         self._parked = False
-        self._tried: Final = Tried(listener.give_up_after, monotonic)
-        if self._failing_since:
-            since, longest = self._failing_since, pace.longest_retry
-            self._tried.resume(reader.head, attempts=listener.attempts, since=since, now=clock(), longest_retry=longest)
+        self._awake: Final = asyncio.Event()
         self._awake.set()
 
     @property
@@ -105,6 +99,49 @@ class Cursor:
     def wake(self) -> None:
         """Start on what has been offered."""
         self._awake.set()
+
+    @abstractmethod
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+
+    def _expired_of(self, events: Sequence[Event], since: datetime, tried_up_to: int) -> list[Event]:
+        """Return the first of some events that were tried for all of `give_up_after`, by both clocks.
+
+        If the wall clock alone jumps ahead, nothing is given up.
+        """
+        latest = self._clock() - timedelta(seconds=self._listener.give_up_after)
+        return list(
+            takewhile(lambda event: event.number <= tried_up_to and max(since, event.occurred_at) <= latest, events)
+        )
+
+    async def _stop_at(self, trouble: Gone) -> None:
+        """Pause the listener, and wait until the dispatcher notices and cancels this cursor."""
+        extra = {"action": "listener_paused", "listener": self._listener.id}
+        _log.warning("listener paused: %s", trouble.reason, extra=extra)
+        await self._writer.pause(self._listener, trouble.reason)
+        await asyncio.Event().wait()
+
+    def _log_failure(self, attempts: int, reason: str, *, of: str = "") -> None:
+        extra = {"action": "delivery_postponed", "listener": self._listener.id, "attempts": attempts}
+        _log.warning("delivery failed%s: %s", of, reason, extra=extra)
+
+    async def _note_recovery(self) -> None:
+        _log.info("listener recovered", extra={"action": "listener_recovered", "listener": self._listener.id})
+        await self._writer.recover(self._listener)
+
+
+class Cursor(ListenerCursor):
+    """Keeps the order of the log: an event that must be retried holds back all that follow."""
+
+    def __init__(self, listener: Listener, notifier: Notifier, pace: Pace, shared: Shared) -> None:
+        super().__init__(listener, notifier, pace, shared)
+        self._in_flight: Final[deque[_InFlight]] = deque()
+        self._failures = listener.attempts
+        self._failing_since = listener.failing_since
+        self._tried: Final = Tried(listener.give_up_after, shared.monotonic)
+        if self._failing_since:
+            since, longest, now = self._failing_since, pace.longest_retry, self._clock()
+            self._tried.resume(self._reader.head, attempts=self._failures, since=since, now=now, longest_retry=longest)
 
     async def run(self) -> None:
         """Deliver until cancelled."""
@@ -169,10 +206,9 @@ class Cursor:
         plain = outcomes.count(DELIVERED) == len(events)  # nothing to report about any of them
         self._note(done, outcomes)
         if self._failures and any(isinstance(outcome, Delivered) for outcome in outcomes):
-            _log.info("listener recovered", extra={"action": "listener_recovered", "listener": self._listener.id})
             self._failures, self._failing_since = 0, None
             self._tried.forget()
-            await self._writer.recover(self._listener)
+            await self._note_recovery()
         for event, outcome in zip(events, () if plain else outcomes, strict=False):
             if isinstance(outcome, Retry):
                 return await self._postpone(event, outcome)
@@ -205,21 +241,12 @@ class Cursor:
         return trouble
 
     async def _expired(self) -> list[Event]:
-        """Return the next events that have expired: they matched, and the listener failed, for all of `give_up_after`.
-
-        Both the wall clock and the monotonic clock must say so: if the wall clock jumps ahead, nothing is given up.
-        """
+        """Return the next events that matched while the listener failed for all of `give_up_after`."""
         tried_up_to = self._tried.up_to
         if self._failing_since is None or tried_up_to <= self._read_to:
             return []
-        since, patience = self._failing_since, timedelta(seconds=self._listener.give_up_after)
-        latest = self._clock() - patience
         batch = await self._next_batch(_BURY_AT_ONCE)
-        return list(
-            takewhile(
-                lambda event: event.number <= tried_up_to and max(since, event.occurred_at) <= latest, batch.events
-            )
-        )
+        return self._expired_of(batch.events, self._failing_since, tried_up_to)
 
     async def _bury(self, letters: Sequence[NewDeadLetter]) -> None:
         if letters:
@@ -228,10 +255,7 @@ class Cursor:
 
     async def _wait_after(self, trouble: Retry) -> None:
         if isinstance(trouble, Gone):
-            extra = {"action": "listener_paused", "listener": self._listener.id}
-            _log.warning("listener paused: %s", trouble.reason, extra=extra)
-            await self._writer.pause(self._listener, trouble.reason)
-            await asyncio.Event().wait()  # until the dispatcher notices and cancels this cursor
+            await self._stop_at(trouble)
         if not isinstance(trouble, Later) and trouble is not NOT_TRIED:
             self._note_failure(trouble)
         await asyncio.sleep(pause_after(trouble, self._failures, self._pace, self._random).total_seconds())
@@ -241,8 +265,7 @@ class Cursor:
         self._failures += 1
         self._failing_since = self._failing_since or self._clock()
         self._tried.note(self._reader.head)
-        extra = {"action": "delivery_postponed", "listener": self._listener.id, "attempts": self._failures}
-        _log.warning("delivery failed: %s", trouble.reason, extra=extra)
+        self._log_failure(self._failures, trouble.reason)
         self._writer.fail(self._listener, trouble.reason)
 
     async def _drop_in_flight(self) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from pulpit.clock import Clock
-from pulpit.delivery.cursor import Cursor
+from pulpit.delivery.cursor import Cursor, ListenerCursor, Shared
 from pulpit.delivery.lanes import LaneCursor, in_lanes
 from pulpit.delivery.log_reader import READ_AT_ONCE, Announcements, LogReader, RecentEvents
 from pulpit.delivery.notifiers.kinds import NotifierTypes
@@ -70,7 +70,7 @@ class Dispatcher:
         self._clock: Final = clock
         self._monotonic: Final = monotonic
         self._writer: Final = PositionWriter(database, clock)
-        self._cursors: Final[dict[str, tuple[Listener, Cursor | LaneCursor, asyncio.Task[None]]]] = {}
+        self._cursors: Final[dict[str, tuple[Listener, ListenerCursor, asyncio.Task[None]]]] = {}
         self._known: dict[str, int] = {}
         self._wanted_by: Final[TopicTrie[str]] = TopicTrie()
         self._events_fired: Final = asyncio.Event()
@@ -109,6 +109,7 @@ class Dispatcher:
         """Deliver until cancelled; on return every settled position has been written."""
         self._recent = RecentEvents(await when_available(self._head))
         self._reader = LogReader(self._database, self._recent)
+        self._shared = Shared(reader=self._reader, writer=self._writer, clock=self._clock, monotonic=self._monotonic)
         writing = asyncio.create_task(self._writer.run())
         self._database.on_events = partial(_in_loop, asyncio.get_running_loop(), self._take)
         try:
@@ -166,10 +167,10 @@ class Dispatcher:
             if number % WOKEN_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    def _announce(self, events: Sequence[Event]) -> dict[str, Cursor | LaneCursor]:
+    def _announce(self, events: Sequence[Event]) -> dict[str, ListenerCursor]:
         """Announce the events to all matching listeners at once, and return the cursors to wake."""
         self._recent.extend(events)
-        woken: dict[str, Cursor | LaneCursor] = {}
+        woken: dict[str, ListenerCursor] = {}
         takers: dict[str, set[str]] = {}
         for event in events:
             if event.event_type not in takers:
@@ -218,15 +219,13 @@ class Dispatcher:
         notifier_type = self._types[listener.notifier_type_id]
         notifier = notifier_type.open(listener.notifier_config)
         pace = self._types.pace(listener.notifier_type_id, listener.notifier_config)
-        cursor = (LaneCursor if in_lanes(listener, pace) else Cursor)(
-            listener, notifier, pace, self._reader, self._writer, clock=self._clock, monotonic=self._monotonic
-        )
+        cursor = (LaneCursor if in_lanes(listener, pace) else Cursor)(listener, notifier, pace, self._shared)
         task = asyncio.create_task(self._keep_going(listener, cursor))
         self._cursors[listener.id] = (listener, cursor, task)
         for pattern in listener.event_types:
             self._wanted_by.add(as_topic(pattern), listener.id)
 
-    async def _keep_going(self, listener: Listener, cursor: Cursor | LaneCursor) -> None:
+    async def _keep_going(self, listener: Listener, cursor: ListenerCursor) -> None:
         """Run a cursor, and restart it when it ends.
 
         A bug in one listener's delivery is logged and its cursor restarted; other listeners are not affected.

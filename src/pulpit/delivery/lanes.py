@@ -12,22 +12,17 @@ that fails for days costs one event in memory, and the position waits for it.
 """
 
 import asyncio
-import logging
-import random
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from itertools import islice, takewhile
+from datetime import datetime
+from itertools import islice
 from typing import Final
 
-from pulpit.clock import Clock
 from pulpit.delivery.attempts import NOT_TRIED, Tried, bug_of, letters_of, log_buried, pause_after, runs_of
-from pulpit.delivery.log_reader import LogReader, filter_of
+from pulpit.delivery.cursor import ListenerCursor, Shared
 from pulpit.delivery.notifiers.port import Delivered, Gone, Later, Notifier, Outcome, Pace, Retry
-from pulpit.delivery.position_writer import PositionWriter
 from pulpit.events import Event
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.listeners import Ahead, Listener, Move
@@ -38,8 +33,6 @@ MOST_IN_LANE: Final = 50
 """Events of one repository in memory, unless its notifier takes larger batches."""
 MOST_WAITING: Final = 1_000
 """Events of one listener in memory, besides one for each failing repository."""
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -61,61 +54,21 @@ class _Lane:
         return self.events[0].number if self.events else self.settled_to + 1
 
 
-class LaneCursor:
-    """Carries one listener to the head of the log; a failing event holds back its own repository only."""
+class LaneCursor(ListenerCursor):
+    """Keeps the order of each repository: a failing event holds back its own repository only."""
 
-    def __init__(
-        self,
-        listener: Listener,
-        notifier: Notifier,
-        pace: Pace,
-        reader: LogReader,
-        writer: PositionWriter,
-        *,
-        clock: Clock,
-        monotonic: Callable[[], float] = time.monotonic,
-        random: Callable[[], float] = random.random,
-    ) -> None:
-        self._listener: Final = listener
-        self._notifier: Final = notifier
-        self._pace: Final = pace
-        self._reader: Final = reader
-        self._writer: Final = writer
-        self._clock: Final = clock
-        self._monotonic: Final = monotonic
-        self._random: Final = random
-        self._wanted: Final = filter_of(listener)
+    def __init__(self, listener: Listener, notifier: Notifier, pace: Pace, shared: Shared) -> None:
+        super().__init__(listener, notifier, pace, shared)
+        self._monotonic: Final = shared.monotonic
         self._before: Final = listener.settled_ahead or Ahead(to=listener.position, held={}, failing={})
         self._not_read: Final = dict(self._before.held)
         """Repositories whose open events from before the restart have not been reached yet."""
-        self._read_to = listener.position
         self._most_in_lane: Final = max(MOST_IN_LANE, pace.batch)
         self._failing = listener.failing_since is not None
-        self._parked = False
         self._lanes: Final[dict[str, _Lane]] = {}
         self._slots: Final = asyncio.Semaphore(pace.lanes)
         self._slots_of_failing: Final = asyncio.Semaphore(max(1, pace.lanes // 2))
         """A limit for failing lanes: receivers that hang would otherwise take every slot."""
-        self._awake: Final = asyncio.Event()
-        self._awake.set()
-
-    @property
-    def parked(self) -> bool:
-        """Whether everything that was announced is settled."""
-        return self._parked
-
-    def offer(self, number: int) -> None:
-        """Announce a matching event; a parked cursor has settled everything before it.
-
-        `wake` makes the cursor start.
-        """
-        if self._parked:
-            self._parked = False
-            self._read_to = number - 1
-
-    def wake(self) -> None:
-        """Start on what has been offered."""
-        self._awake.set()
 
     async def run(self) -> None:
         """Deliver until cancelled.
@@ -237,8 +190,7 @@ class LaneCursor:
         others = any(other.failures for other in self._lanes.values()) or self._before.failing.keys() & self._not_read
         if self._failing and not others:
             self._failing = False
-            _log.info("listener recovered", extra={"action": "listener_recovered", "listener": self._listener.id})
-            await self._writer.recover(self._listener)
+            await self._note_recovery()
 
     async def _give_up(self, lane: _Lane, trouble: Retry) -> None:
         """Dead-letter the events of a lane that have been tried for too long."""
@@ -248,18 +200,13 @@ class LaneCursor:
             await self._bury(lane, letters, expired[-1].number)
 
     async def _expired(self, lane: _Lane) -> list[Event]:
-        """Return a lane's next events that have matched and failed for all of `give_up_after` by both clocks."""
+        """Return a lane's next events that have matched and failed for all of `give_up_after`."""
         since, tried_up_to = lane.since, lane.tried.up_to
         if since is None or tried_up_to <= lane.settled_to:
             return []
         while not lane.events and lane.more:
             await self._read_again(lane)
-        latest = self._clock() - timedelta(seconds=self._listener.give_up_after)
-        return list(
-            takewhile(
-                lambda event: event.number <= tried_up_to and max(since, event.occurred_at) <= latest, lane.events
-            )
-        )
+        return self._expired_of(lane.events, since, tried_up_to)
 
     async def _bury(self, lane: _Lane, letters: Sequence[NewDeadLetter], number: int) -> None:
         """Settle the next events of a lane up to a number, writing their dead letters first if there are any."""
@@ -274,10 +221,7 @@ class LaneCursor:
 
     async def _wait_after(self, lane: _Lane, trouble: Retry) -> None:
         if isinstance(trouble, Gone):
-            extra = {"action": "listener_paused", "listener": self._listener.id}
-            _log.warning("listener paused: %s", trouble.reason, extra=extra)
-            await self._writer.pause(self._listener, trouble.reason)
-            await asyncio.Event().wait()  # until the dispatcher notices and cancels this cursor
+            await self._stop_at(trouble)
         if not isinstance(trouble, Later) and trouble is not NOT_TRIED:
             self._note_failure(lane, trouble)
         await asyncio.sleep(pause_after(trouble, lane.failures, self._pace, self._random).total_seconds())
@@ -290,10 +234,7 @@ class LaneCursor:
             lane.events.pop()
             lane.more = True
         self._failing = True
-        extra = {"action": "delivery_postponed", "listener": self._listener.id, "attempts": lane.failures}
-        _log.warning(
-            "delivery failed for %s: %s", lane.name or "events without a repository", trouble.reason, extra=extra
-        )
+        self._log_failure(lane.failures, trouble.reason, of=f" for {lane.name or 'events without a repository'}")
         self._writer.fail(self._listener, f"{lane.name}: {trouble.reason}" if lane.name else trouble.reason)
         self._writer.settle_as(self._listener, self._move)
 

@@ -193,7 +193,7 @@ def check_database(installation: Installation) -> Iterator[Finding]:
         except ConfigurationError as error:
             yield problem("database", str(error), "What stands there cannot be used as it is.")
         except (DatabaseUnavailable, StorageFull) as error:
-            yield problem("database", str(error), "Start it, or make room; the server goes on by itself.")
+            yield problem("database", str(error), "Start it, or free disk space; the server continues by itself.")
 
 
 def check_pulps(installation: Installation) -> Iterator[Finding]:

@@ -163,7 +163,7 @@ _DONE: Final = {
     "promoted": "The promotion is queued.",
     "published": "The publish is queued.",
     "replayed": "The listener goes back and gets again what followed then.",
-    "resumed": "The listener goes on from where it was.",
+    "resumed": "The listener continues where it was paused.",
     "revoked": "The token is revoked; the next request with it is refused.",
     "rolled-back": "The way back is queued.",
     "schedule": "The schedule is made.",
