@@ -121,6 +121,14 @@ def test_reserved_names_are_refused(port: int) -> None:
         wire.declare("amq.mine")
 
 
+def test_a_queue_that_the_broker_named_is_not_declared_again(port: int) -> None:
+    with Wire(port) as wire:
+        name = wire.queue()
+        assert wire.declare(name, passive=True).queue == name
+        with refused(403, f"ACCESS_REFUSED - queue name '{name}' contains reserved prefix 'amq.*'", cause=(50, 10)):
+            wire.declare(name)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "text"),
     [

@@ -285,6 +285,13 @@ def test_a_quorum_queue_is_a_durable_one() -> None:
         assert queue.durable
         with refused(406, "inequivalent arg 'x-queue-type' for queue 'q' in vhost '/'"):
             wire.declare("q", exclusive=False, durable=True)
+        wire.open(2)
+        wire.call(commands.Basic.Qos(0, 1, True), 2, answer=commands.Basic.QosOk)
+        wire.consume("q", channel=2)
+        with refused(406, "queue 'q' in vhost '/' in use"):
+            wire.call(commands.Queue.Delete(0, "q", if_unused=True), 2)
+        wire.open(3)
+        wire.call(commands.Queue.Delete(0, "q", if_unused=True), 3, answer=commands.Queue.DeleteOk)
 
 
 def test_streams_are_refused() -> None:

@@ -57,14 +57,14 @@ def _reply(channel: Channel, method: methods.QueueDeclare, name: str, messages: 
 
 
 def _declare_actively(channel: Channel, name: str, method: methods.QueueDeclare) -> Queue:
-    name, wished = name or invented_name("amq.gen-"), name
+    refuse_reserved("queue", name)  # one that the broker named may be asked for only passively
+    name = name or invented_name("amq.gen-")
     rights = channel.session.rights
     rights.require(CONFIGURE, QUEUE, name)
     existing = channel.host.queues.get(name)
     if existing is not None:
         _require_equivalent(channel, existing, method, method.arguments)
         return existing
-    refuse_reserved("queue", wished)
     settings = _settings(channel, name, method, method.arguments)
     limit = channel.session.max_queues
     if limit and len(channel.host.queues) >= limit:
