@@ -16,7 +16,7 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"])
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Server, str]]:
+def system(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Server, str]]:
     """A server and the URL of its broker, once with the embedded one and once with a RabbitMQ."""
     if request.param == "embedded":
         with pulpit(tmp_path / "data") as server:
@@ -32,7 +32,7 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Serv
 
 
 @pytest.fixture
-def house10(tmp_path: Path) -> Iterator[tuple[Server, str]]:
+def system10(tmp_path: Path) -> Iterator[tuple[Server, str]]:
     """A server that sends its events over AMQP 1.0 to a RabbitMQ, and the URL of that."""
     if not proton.available():
         pytest.skip("python-qpid-proton is not installed")

@@ -19,7 +19,7 @@ CONF = "[tasks]\nstall_timeout: 1\ndownload_tries: 2\n"
 
 
 @dataclass(frozen=True)
-class House:
+class System:
     """A server that has published one good file, and a subscriber of its events."""
 
     server: Server
@@ -36,7 +36,7 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("bad-feeds")
     with (
         running() as upstream,
@@ -49,7 +49,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         server.create_iso("files", upstream.url)
         server.ended(server.sync("files"))
         subscriber.wait_for(4)
-        yield House(server, upstream, subscriber)
+        yield System(server, upstream, subscriber)
 
 
 def lies(name: str, behaviour: Callable[[Upstream], None], words: str) -> object:
@@ -78,39 +78,39 @@ def misbehaving(name: str, how: Callable[[Upstream], None]) -> Callable[[Upstrea
     ],
 )
 def test_a_lying_feed_is_a_failed_finish_that_says_why_and_the_tree_stays(
-    house: House, prepare: Callable[[Upstream], None], words: str
+    system: System, prepare: Callable[[Upstream], None], words: str
 ) -> None:
-    before, seen = house.published(), len(house.subscriber.subjects)
-    house.upstream.behaviours.clear()
-    prepare(house.upstream)
-    task = house.server.ended(house.server.sync("files"))
-    house.subscriber.wait_for(seen + 2)
-    start, finish = house.subscriber.arrived[seen:][:2]
+    before, seen = system.published(), len(system.subscriber.subjects)
+    system.upstream.behaviours.clear()
+    prepare(system.upstream)
+    task = system.server.ended(system.server.sync("files"))
+    system.subscriber.wait_for(seen + 2)
+    start, finish = system.subscriber.arrived[seen:][:2]
     assert (start.subject, finish.subject) == ("pulp.server.repo.sync.start", "pulp.server.repo.sync.finish")
     assert finish.body["payload"]["result"] == "failed"
     assert words in finish.body["payload"]["error_message"]
     assert (task["state"], task["spawned_tasks"]) == ("error", [])
     assert words in task["error"]["description"]
     assert finish.body["call_report"]["state"] == "error"
-    assert house.published() == before
+    assert system.published() == before
 
 
-def test_a11_an_odd_entry_is_left_out_and_named_in_event_task_and_command(house: House) -> None:
-    before, seen = house.published(), len(house.subscriber.subjects)
-    house.upstream.behaviours.clear()
+def test_a11_an_odd_entry_is_left_out_and_named_in_event_task_and_command(system: System) -> None:
+    before, seen = system.published(), len(system.subscriber.subjects)
+    system.upstream.behaviours.clear()
     odd = [line("../../evil", b"x"), line("good.iso/beneath", b"x")]
-    house.upstream.manifest(line("good.iso", GOOD), *odd)
+    system.upstream.manifest(line("good.iso", GOOD), *odd)
 
     program = str(Path(sys.executable).with_name("pulp-admin"))
-    own = ["--url", house.server.url, "--username", "admin", "--password", house.server.password]
+    own = ["--url", system.server.url, "--username", "admin", "--password", system.server.password]
     command = [program, *own, "iso", "repo", "sync", "run", "--repo-id", "files"]
     told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
-    house.subscriber.wait_for(seen + 2)
-    finish = house.subscriber.arrived[seen + 1]
+    system.subscriber.wait_for(seen + 2)
+    finish = system.subscriber.arrived[seen + 1]
     assert finish.body["payload"]["result"] == "success"
     assert finish.body["payload"]["details"]["left_out_count"] == 2
     names = [entry["name"] for entry in finish.body["payload"]["details"]["left_out"]]
     assert names == ["../../evil", "good.iso/beneath"]
     assert all(f"Skipped: {name} " in told for name in names)
-    assert house.published() == before
+    assert system.published() == before

@@ -49,7 +49,7 @@ class Arrival:
 
 
 @dataclass(kw_only=True)
-class House:
+class System:
     server: Server
     broker: RabbitMQ
     receiver: Running
@@ -107,9 +107,9 @@ def test_nothing_is_lost_doubled_or_left_open_while_everything_is_killed(tmp_pat
         server.listen("pulp", *TYPES)
         server.call("POST", "/pulp/api/v2/events/", {**hook, "event_types": TYPES})
         firing = Running(tmp_path / "fired", "fire", server.url, server.password, str(SEED))
-        house = House(server=server, broker=broker, receiver=receiver, chance=seeded(SEED))
+        system = System(server=server, broker=broker, receiver=receiver, chance=seeded(SEED))
         with started(firing), _syncing(server):
-            hit = _campaign(house)
+            hit = _campaign(system)
             assert firing.end(seconds=60) == 0
         _all_tasks_end(server)
         last: int = server.call("POST", "/pulpit/v1/events", {"event_type": "campaign.end"})["numbers"][0]
@@ -125,16 +125,16 @@ def test_nothing_is_lost_doubled_or_left_open_while_everything_is_killed(tmp_pat
     assert not bugs, "\n".join(said[bugs[0] - 2 : bugs[0] + 60])
 
 
-def _campaign(house: House) -> Counter[tuple[str, str]]:
+def _campaign(system: System) -> Counter[tuple[str, str]]:
     """Hit until it was often enough, or the time is over; a blow at no worker is made up for."""
     hit: Counter[tuple[str, str]] = Counter()
     deadline = time.monotonic() + SECONDS
-    for blow in blows(house.chance, KILLS * 3):
+    for blow in blows(system.chance, KILLS * 3):
         if sum(hit.values()) >= KILLS or time.monotonic() > deadline:
             break
-        if house.suffer(blow):
+        if system.suffer(blow):
             hit[blow.target, blow.signal] += 1
-        time.sleep(house.chance.uniform(0, 0.7))
+        time.sleep(system.chance.uniform(0, 0.7))
     return hit
 
 

@@ -24,8 +24,8 @@ FOUR = [
 ]
 
 
-def test_a_sync_fires_four_events_and_subscribers_pick_theirs(house: tuple[Server, str]) -> None:
-    server, broker = house
+def test_a_sync_fires_four_events_and_subscribers_pick_theirs(system: tuple[Server, str]) -> None:
+    server, broker = system
     with (
         running() as upstream,
         subscribed(broker, "pulp", queue="all") as everything,
@@ -103,15 +103,15 @@ LISTINGS = (
 )
 
 
-def test_the_listing_of_the_announcement_over_every_protocol(house: tuple[Server, str], tmp_path: Path) -> None:
-    server, broker = house
+def test_the_listing_of_the_announcement_over_every_protocol(system: tuple[Server, str], tmp_path: Path) -> None:
+    server, broker = system
     show_the_listing(server, broker, tmp_path)
 
 
 def test_the_listing_when_the_events_are_sent_over_the_new_protocol(
-    house10: tuple[Server, str], tmp_path: Path
+    system10: tuple[Server, str], tmp_path: Path
 ) -> None:
-    server, broker = house10
+    server, broker = system10
     for message in show_the_listing(server, broker, tmp_path)[1:]:
         assert message["headers"]["pulpit-repo-number"] == 2
 

@@ -32,7 +32,7 @@ CONF = "[server]\nwebhook_allow: 127.0.0.0/8\n"
 
 
 @dataclass(kw_only=True)
-class House:
+class System:
     """A server, its upstream, its broker and a browser that is logged in as the administrator."""
 
     server: Server
@@ -76,7 +76,7 @@ def hooked(url: str, *event_types: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     folder = tmp_path_factory.mktemp("page")
     (folder / "exports").mkdir()
     exports = f"[publish]\nexport_dir: {folder}/exports\n"
@@ -90,7 +90,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         upstream.put("b.iso", b"b" * 10)
         upstream.manifest()
         server.create_iso("files", upstream.url)
-        yield House(server=server, broker=broker, upstream=upstream, browser=browser)
+        yield System(server=server, broker=broker, upstream=upstream, browser=browser)
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +107,12 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def admin(house: House) -> House:
+def admin(system: System) -> System:
     """The browser with the administrator logged in."""
-    house.open("/")
-    if house.browser.find("[name='password']"):
-        house.log_in("admin", house.server.password)
-    return house
+    system.open("/")
+    if system.browser.find("[name='password']"):
+        system.log_in("admin", system.server.password)
+    return system
 
 
 def types(browser: Browser) -> list[str]:
@@ -120,7 +120,7 @@ def types(browser: Browser) -> list[str]:
     return list(browser.run("return [...document.querySelectorAll('#rows .type')].map(cell => cell.textContent)"))
 
 
-def test_the_story_of_the_seed(admin: House) -> None:
+def test_the_story_of_the_seed(admin: System) -> None:
     """Create a listener, start a sync, watch the four events come, and filter them."""
     browser = admin.open("/listeners/new?kind=amqp")
     browser.fill("exchange", "pulp")
@@ -158,7 +158,7 @@ def test_the_story_of_the_seed(admin: House) -> None:
     assert browser.complaints() == []
 
 
-def test_publications_are_compared_promoted_and_taken_back(admin: House) -> None:
+def test_publications_are_compared_promoted_and_taken_back(admin: System) -> None:
     admin.server.ended(admin.server.sync("files"))
     admin.upstream.put("c.iso", b"c")
     admin.upstream.manifest()
@@ -191,7 +191,7 @@ def test_publications_are_compared_promoted_and_taken_back(admin: House) -> None
     assert browser.complaints() == []
 
 
-def test_a_schedule_is_made_and_the_command_for_it_shown(admin: House) -> None:
+def test_a_schedule_is_made_and_the_command_for_it_shown(admin: System) -> None:
     browser = admin.open("/repositories/files")
     browser.run("document.querySelector(\"form[action$='/schedules']\").closest('details').open = true")
     browser.fill("schedule", "R3/P1D")
@@ -204,7 +204,7 @@ def test_a_schedule_is_made_and_the_command_for_it_shown(admin: House) -> None:
     assert browser.complaints() == []
 
 
-def test_a_token_and_a_hook_are_made_used_and_taken_away(admin: House) -> None:
+def test_a_token_and_a_hook_are_made_used_and_taken_away(admin: System) -> None:
     browser = admin.open("/programs")
     opened = "document.querySelectorAll('details').forEach(one => one.open = true)"
     browser.run(opened)
@@ -236,7 +236,7 @@ def test_a_token_and_a_hook_are_made_used_and_taken_away(admin: House) -> None:
     assert browser.complaints() == []
 
 
-def test_a_paused_page_holds_the_events_back_and_shows_them_when_it_goes_on(admin: House) -> None:
+def test_a_paused_page_holds_the_events_back_and_shows_them_when_it_goes_on(admin: System) -> None:
     browser = admin.open("/?type=zoo.*")
     browser.until_text("live")
     browser.press("Pause")
@@ -247,7 +247,7 @@ def test_a_paused_page_holds_the_events_back_and_shows_them_when_it_goes_on(admi
     assert types(browser) == ["zoo.slept", "zoo.fed"]
 
 
-def test_a_dead_letter_is_sent_again(admin: House) -> None:
+def test_a_dead_letter_is_sent_again(admin: System) -> None:
     with hook() as receiver:
         receiver.status = 400
         made = admin.server.call("POST", "/pulp/api/v2/events/", hooked(receiver.url, "letter.*"))
@@ -265,7 +265,7 @@ def test_a_dead_letter_is_sent_again(admin: House) -> None:
         admin.server.call("DELETE", f"/pulp/api/v2/events/{made['id']}/")
 
 
-def test_in_an_outage_the_lag_grows_and_goes(admin: House) -> None:
+def test_in_an_outage_the_lag_grows_and_goes(admin: System) -> None:
     """The broker is killed; the page tells so, and that it has come back."""
     listener = admin.server.listen("outage", "outage.*")
     with subscribed(admin.broker.url, "outage", queue="outage"):
@@ -291,7 +291,7 @@ def test_in_an_outage_the_lag_grows_and_goes(admin: House) -> None:
     admin.server.call("DELETE", f"/pulp/api/v2/events/{listener}/")
 
 
-def test_a_flood_is_thinned_and_says_so(admin: House) -> None:
+def test_a_flood_is_thinned_and_says_so(admin: System) -> None:
     browser = admin.open("/?type=flood.*")
     browser.until_text("live")
     admin.fire(*["flood.drop"] * 500)
@@ -299,7 +299,7 @@ def test_a_flood_is_thinned_and_says_so(admin: House) -> None:
     assert 0 < len(types(browser)) <= 60
 
 
-def test_hostile_names_are_shown_as_text_everywhere(admin: House) -> None:
+def test_hostile_names_are_shown_as_text_everywhere(admin: System) -> None:
     script = "<script>document.title='caught'</script><img src=x onerror=\"document.title='caught'\">"
     payload = {"reason": f"{script}\u202egnp.exe\x1b[31m", "deep": {script: ["x" * 10_000]}, "repo_id": script[:255]}
     with hook() as receiver:
@@ -319,7 +319,7 @@ def test_hostile_names_are_shown_as_text_everywhere(admin: House) -> None:
         admin.server.call("DELETE", f"/pulp/api/v2/events/{made['id']}/")
 
 
-def test_every_page_can_be_used_by_everybody(admin: House, axe: str) -> None:
+def test_every_page_can_be_used_by_everybody(admin: System, axe: str) -> None:
     """No violation that axe-core finds, light or dark, and no page that is wider than 400 pixels."""
     browser = admin.browser
     made = admin.server.call("POST", "/pulp/api/v2/events/", hooked("http://127.0.0.1:9/", "repo.#"))
@@ -385,7 +385,7 @@ def _violations(browser: Browser, name: str, options: str) -> dict[str, list[str
     }
 
 
-def test_a_page_is_used_by_the_keyboard_alone(admin: House) -> None:
+def test_a_page_is_used_by_the_keyboard_alone(admin: System) -> None:
     browser = admin.open("/listeners/new?kind=amqp")
     keys = browser.focused
     keys("\ue004")
@@ -404,7 +404,7 @@ def test_a_page_is_used_by_the_keyboard_alone(admin: House) -> None:
     browser.until_text("exchange by-hand")
 
 
-def test_open_pages_do_not_keep_the_server_from_stopping(admin: House) -> None:
+def test_open_pages_do_not_keep_the_server_from_stopping(admin: System) -> None:
     """They say that it is away, and go on when it is there again."""
     browser = admin.open("/?type=again.*")
     browser.until_text("live")
@@ -417,26 +417,26 @@ def test_open_pages_do_not_keep_the_server_from_stopping(admin: House) -> None:
     browser.complaints()  # of the connections that failed
 
 
-def test_a_reader_sees_and_may_not(house: House) -> None:
+def test_a_reader_sees_and_may_not(system: System) -> None:
     body = {"login": "rita", "password": "reads only", "role": "reader"}
-    house.server.call("POST", "/pulp/api/v2/users/", body)
-    house.log_in("rita", "reads only")
-    browser = house.browser
+    system.server.call("POST", "/pulp/api/v2/users/", body)
+    system.log_in("rita", "reads only")
+    browser = system.browser
     browser.until_text("live")
     for path in ("/", "/listeners"):
-        house.open(path)
+        system.open(path)
         assert "reader" in browser.text
         labels = {button.text for button in browser.find("main button, main .button")}
         assert labels <= {"Pause", "Filter", "Clear", "Show", "Earlier events", ""}, path
     browser.press("Log out")
     browser.until_text("You are logged out.")
-    house.server.call("DELETE", "/pulp/api/v2/users/rita/")
+    system.server.call("DELETE", "/pulp/api/v2/users/rita/")
 
 
-def test_a_wrong_password_is_refused_and_guessing_is_limited(house: House) -> None:
-    house.log_in("admin", "wrong")
-    house.browser.until_text("The login or the password is wrong.")
-    house.picture("login")
+def test_a_wrong_password_is_refused_and_guessing_is_limited(system: System) -> None:
+    system.log_in("admin", "wrong")
+    system.browser.until_text("The login or the password is wrong.")
+    system.picture("login")
     guess = """
         const form = document.querySelector("main form");
         const sent = [...Array(12).keys()].map(number => {
@@ -448,7 +448,7 @@ def test_a_wrong_password_is_refused_and_guessing_is_limited(house: House) -> No
         return Promise.any(sent.map(one => one.then(status => status === 429 ? status : Promise.reject())));
     """
     for _ in range(3):
-        house.browser.fill("password", "wrong again")
-        house.browser.press("Log in")
-    house.browser.driver.set_script_timeout(100)
-    assert house.browser.run(guess) == 429
+        system.browser.fill("password", "wrong again")
+        system.browser.press("Log in")
+    system.browser.driver.set_script_timeout(100)
+    assert system.browser.run(guess) == 429

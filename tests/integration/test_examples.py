@@ -29,8 +29,8 @@ def test_the_guide_shows_each_example_as_it_is(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with pulpit(tmp_path_factory.mktemp("house") / "data") as server, running() as upstream:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with pulpit(tmp_path_factory.mktemp("system") / "data") as server, running() as upstream:
         upstream.put("a.iso", b"a")
         upstream.manifest()
         server.listen("pulp")
@@ -75,20 +75,20 @@ def readers(server: Server, queue: str) -> int:
     return sum(one["consumers"] for one in queues if one["name"] == queue)
 
 
-def test_a_cache_is_cleared_when_a_repository_was_published(house: Server, tmp_path: Path) -> None:
+def test_a_cache_is_cleared_when_a_repository_was_published(system: Server, tmp_path: Path) -> None:
     with hook() as cache:
         url = cache.url.partition("/hook")[0]
-        with example("clear_cache.py", house, tmp_path, queue="cache-cleaner", CACHE=url) as shown:
-            publish(house)
+        with example("clear_cache.py", system, tmp_path, queue="cache-cleaner", CACHE=url) as shown:
+            publish(system)
             assert shown.until_printed(1) == ["cleared files"]
         assert cache.asked == ["PURGE /pulp/isos/files/"]
 
 
-def test_somebody_is_paged_for_a_failure_and_again_until_the_pager_takes_it(house: Server, tmp_path: Path) -> None:
+def test_somebody_is_paged_for_a_failure_and_again_until_the_pager_takes_it(system: Server, tmp_path: Path) -> None:
     with hook() as pager:
         pager.status = 503
-        with example("page_somebody.py", house, tmp_path, queue="pager", PAGER_URL=pager.url) as shown:
-            house.ended(house.sync("broken"))
+        with example("page_somebody.py", system, tmp_path, queue="pager", PAGER_URL=pager.url) as shown:
+            system.ended(system.sync("broken"))
             assert shown.until_printed(1) == ["not paged: HTTP Error 503: Service Unavailable"]
             pager.status = 200
             assert shown.until_printed(2)[1] == "paged for broken"
@@ -97,17 +97,17 @@ def test_somebody_is_paged_for_a_failure_and_again_until_the_pager_takes_it(hous
         assert first["text"].startswith("broken: repo.sync.finish failed: ")
 
 
-def test_events_are_counted_and_what_is_missing_is_said(house: Server, tmp_path: Path) -> None:
+def test_events_are_counted_and_what_is_missing_is_said(system: Server, tmp_path: Path) -> None:
     with (
-        example("count.py", house, tmp_path, queue="counter") as shown,
-        subscribed(house.amqp_url, "pulp", queue="watch") as everything,
+        example("count.py", system, tmp_path, queue="counter") as shown,
+        subscribed(system.amqp_url, "pulp", queue="watch") as everything,
     ):
-        publish(house)
+        publish(system)
         assert shown.until_printed(4) == [f"{event_type} 1" for event_type in FOUR]
-        with unbound(house, "counter"):
-            publish(house)
+        with unbound(system, "counter"):
+            publish(system)
             everything.wait_for(8)
-        publish(house)
+        publish(system)
         missing, *counted = shown.until_printed(9)[4:]
         first = everything.repo_numbers[4]
         assert missing == f"missing of files: {first} to {first + 3}"

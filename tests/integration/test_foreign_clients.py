@@ -37,7 +37,7 @@ Client = Callable[[str, str, str], Generator[Came, None, None]]
 @pytest.fixture(
     scope="module",
     params=["embedded", pytest.param("rabbitmq", marks=[pytest.mark.needs_rabbitmq, needs_rabbitmq])],
-    name="house",
+    name="system",
 )
 def server_and_broker(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -172,9 +172,9 @@ def readers(url: str, queue: str) -> int:
     "client", [with_pika, with_aio_pika, with_kombu, with_amqp_tools, with_amqplib_of_node, with_php_amqplib]
 )
 def test_a_client_of_another_make_gets_events_and_publishes_beside_them(
-    house: tuple[Server, str], client: Client
+    system: tuple[Server, str], client: Client
 ) -> None:
-    server, url = house
+    server, url = system
     name = client.__name__
     with (
         subscribed(url, EXCHANGE, f"theirs.{name}", queue=name) as another,

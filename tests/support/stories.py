@@ -74,7 +74,7 @@ class Teller:
         pass
 
 
-class House:
+class Engine:
     """A database with a dispatcher that runs while a test's coroutine does."""
 
     def __init__(self, database: Database, wakeups: WakeupSocket) -> None:

@@ -75,11 +75,11 @@ class Application(FastAPI):
     """The API, with publications in front of it: these bypass FastAPI, whose middleware would cost a third more."""
 
     published: PublishedFirst
-    entrance: ASGIApp
+    outermost: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request to the application for its path."""
-        await self.entrance(scope, receive, send)
+        await self.outermost(scope, receive, send)
 
 
 def create_app(services: Services) -> Application:
@@ -115,7 +115,7 @@ def create_app(services: Services) -> Application:
         for content_type in services.content_types.values()
     }
     app.published = PublishedFirst(partial(FastAPI.__call__, app), published)
-    app.entrance = CleanAddress(app.published)
+    app.outermost = CleanAddress(app.published)
     app.router.routes += [*package_uploads.router.endpoints, *hooks.receiver.endpoints]
     app.router.routes += [*monitoring.metrics.endpoints, *monitoring.health.endpoints]
     _install(app, V2, _V2_ROUTERS, "Pulp 2's REST API v2.", partial(_describe_listeners, services.listener_types))

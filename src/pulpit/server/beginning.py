@@ -7,22 +7,25 @@ certificates: a server with another storage is rejected.
 import asyncio
 import contextlib
 import logging
+import secrets
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
-from pulpit.clock import system_clock
+from pulpit.api.auth.rights import ADMIN
+from pulpit.clock import Clock, system_clock
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull, StorageUnavailable
-from pulpit.net.config_files import ADMIN_PASSWORD_FILE
+from pulpit.net.config_files import ADMIN_PASSWORD_FILE, ADMINISTRATOR
+from pulpit.net.passwords import hash_password
 from pulpit.repositories import recovery
 from pulpit.repositories.context import TaskContext
 from pulpit.server import data_folder, process
 from pulpit.server.content_types import content_types
-from pulpit.server.first_administrator import ensure_admin
 from pulpit.settings import Settings
 from pulpit.storage.disk import disk_errors
 from pulpit.storage.port import Storage
-from pulpit.store import servers, units
+from pulpit.store import servers, units, users
 from pulpit.store.database import RETRY_PAUSE, Database
 from pulpit.store.servers import Instance
 from pulpit.tasks.recovery import sweep, sweep_uploads
@@ -110,11 +113,26 @@ class Beginning:
 
     def _put_right(self) -> None:
         if self.me.delivers:
-            self._password = ensure_admin(self._database, self._data_dir, system_clock) or self._password
+            self._password = _ensure_admin(self._database, self._data_dir, system_clock) or self._password
         recovery.recover(self._context)
         reason, most = "The server ended while this task ran.", self._settings.events.changes
         sweep(self._database, f"@{self.me.node}", reason, system_clock, most_changes=most)
         sweep_uploads(self._database, self._data_dir)
+
+
+def _ensure_admin(database: Database, data_dir: Path, clock: Clock) -> str | None:
+    """Create the administrator if there is no user yet, and return the new password, to be shown once.
+
+    The file is written before the row is committed: there is never an administrator whose password is unknown.
+    """
+    with database.write() as tx:
+        if users.every(tx.connection):
+            return None
+        password = secrets.token_urlsafe(18)
+        data_folder.write_secret(data_dir / ADMIN_PASSWORD_FILE, password + "\n")
+        digest = hash_password(password)
+        users.add(tx, ADMINISTRATOR, name="Administrator", password_hash=digest, role=ADMIN, now=clock())
+    return password
 
 
 async def _join(database: Database, me: Instance) -> None:

@@ -14,7 +14,7 @@ import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -46,7 +46,6 @@ from pulpit.server.supervision import supervisor_of
 from pulpit.server.systemd import ServiceManager
 from pulpit.settings import Settings
 from pulpit.storage.opening import open_storage
-from pulpit.storage.port import Storage
 from pulpit.store.database import Database
 from pulpit.store.retention import Retention
 from pulpit.store.wakeups import Wakeup, WakeupSocket
@@ -103,13 +102,10 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         supervisor = supervisor_of(settings, database, me.node)
         scheduler = Scheduler(database, database.clock)
         readers = pulp3_readers(settings, database)
-        publications = _publications(settings, database, storage)
-        handlers = {
-            **dispatcher.wakeup_handlers,
-            **supervisor.wakeup_handlers,
-            **scheduler.wakeup_handlers,
-            Wakeup.PLACES: publications.forget,
-        }
+        grace = timedelta(seconds=settings.publish.grace)
+        publications = Publications(database, storage, grace=grace, clock=system_clock)
+        own = {Wakeup.PLACES: publications.forget}
+        handlers = dispatcher.wakeup_handlers | supervisor.wakeup_handlers | scheduler.wakeup_handlers | own
         stack.enter_context(wakeups.handled_by(handlers))
         delivering = await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
         services = _services(
@@ -120,14 +116,9 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
             publisher=publisher,
             supervisor=supervisor,
             dispatcher=dispatcher,
-        )
-        broker_status = (lambda: asdict(embedded.broker.status())) if embedded else None
-        services = replace(
-            services,
-            delivering=lambda: not delivering.done(),
-            broker_status=broker_status,
-            pulps=[reader.progress for reader in readers],
-            pulp_api=pulp3_api(settings),
+            delivering=delivering,
+            embedded=embedded,
+            readers=readers,
         )
         app = create_app(services)
         page = ui.install(app, services)
@@ -245,15 +236,6 @@ def _retention(settings: Settings) -> Retention:
     )
 
 
-def _publications(settings: Settings, database: Database, storage: Storage) -> Publications:
-    return Publications(
-        database,
-        storage,
-        grace=timedelta(seconds=settings.publish.grace),
-        clock=system_clock,
-    )
-
-
 class _Reach:
     """Whether the broker can be reached, tested on request; a failure is cached for some seconds."""
 
@@ -282,7 +264,11 @@ def _services(
     publisher: "messaging.AmqpPublisher | None",
     supervisor: Supervisor,
     dispatcher: Dispatcher,
+    delivering: asyncio.Task[None],
+    embedded: _Embedded | None,
+    readers: Sequence[Reading],
 ) -> Services:
+    """Return what the endpoints of the REST API use."""
     return Services(
         database=database,
         clock=system_clock,
@@ -295,6 +281,10 @@ def _services(
         workers=lambda: [Worker(name=name, last_heartbeat=system_clock()) for name in supervisor.names],
         position_of=dispatcher.position,
         announcements=dispatcher.announcements,
+        delivering=lambda: not delivering.done(),
+        broker_status=(lambda: asdict(embedded.broker.status())) if embedded else None,
+        pulps=[reader.progress for reader in readers],
+        pulp_api=pulp3_api(settings),
         exposure=Exposure(
             speaks_https=bool(settings.server.ssl_certificate), is_local=is_loopback(settings.server.host)
         ),

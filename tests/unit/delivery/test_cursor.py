@@ -26,28 +26,30 @@ from pulpit.fire import fire
 from pulpit.store import dead_letters, listeners
 from pulpit.store.database import HANDED_OVER, Database
 from support.database import fail, fire_one, fresh, log
-from support.stories import SOON, House, Story, Teller, until
+from support.stories import SOON, Engine, Story, Teller, until
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def engine(tmp_path: Path) -> Iterator[Engine]:
     with fresh(tmp_path) as (database, wakeups):
-        yield House(database, wakeups)
+        yield Engine(database, wakeups)
 
 
-def test_what_was_fired_before_and_after_the_start_arrives_in_order(house: House) -> None:
+def test_what_was_fired_before_and_after_the_start_arrives_in_order(engine: Engine) -> None:
     async def story() -> None:
-        house.listener()
-        before = [fire_one(house.database).number for _ in range(5)]
-        async with house.delivering():
-            await until(lambda: house.story.numbers() == before)
-            after = [await asyncio.to_thread(lambda: fire_one(house.database).number) for _ in range(5)]
-            await until(lambda: house.story.numbers() == before + after)
+        engine.listener()
+        before = [fire_one(engine.database).number for _ in range(5)]
+        async with engine.delivering():
+            await until(lambda: engine.story.numbers() == before)
+            after = [await asyncio.to_thread(lambda: fire_one(engine.database).number) for _ in range(5)]
+            await until(lambda: engine.story.numbers() == before + after)
 
     asyncio.run(story())
 
 
-def test_what_this_process_and_others_fire_at_one_time_arrives_once_and_in_order(house: House, tmp_path: Path) -> None:
+def test_what_this_process_and_others_fire_at_one_time_arrives_once_and_in_order(
+    engine: Engine, tmp_path: Path
+) -> None:
     """Transactions of this process hand their events over, in any order; of those of others there is only a wakeup."""
 
     def fire_many(database: Database) -> None:
@@ -58,84 +60,84 @@ def test_what_this_process_and_others_fire_at_one_time_arrives_once_and_in_order
                     fire(tx, "unknown", {}, clock=system_clock)  # it is rolled back, and was never handed over
 
     async def story() -> None:
-        house.listener()
+        engine.listener()
         with fresh(tmp_path) as (other, _):
-            async with house.delivering():
-                firing = (house.database, house.database, other)
+            async with engine.delivering():
+                firing = (engine.database, engine.database, other)
                 await asyncio.gather(*(asyncio.to_thread(fire_many, database) for database in firing))
-                await until(lambda: len(house.story.handed) >= 90)
-                with house.database.write() as tx:  # more than are handed over
+                await until(lambda: len(engine.story.handed) >= 90)
+                with engine.database.write() as tx:  # more than are handed over
                     for _ in range(HANDED_OVER + 1):
                         fire(tx, "repo.sync.start", {}, clock=system_clock)
-                await until(lambda: len(house.story.handed) >= 91 + HANDED_OVER)
-        assert house.story.numbers() == [event.number for event in log(house.database)] == list(range(1, 142))
+                await until(lambda: len(engine.story.handed) >= 91 + HANDED_OVER)
+        assert engine.story.numbers() == [event.number for event in log(engine.database)] == list(range(1, 142))
 
     asyncio.run(story())
 
 
-def test_a_listener_begins_with_the_next_event_and_gets_only_what_it_asked_for(house: House) -> None:
-    fire_one(house.database)
-    listener_id = house.listener("repo.*.finish")
+def test_a_listener_begins_with_the_next_event_and_gets_only_what_it_asked_for(engine: Engine) -> None:
+    fire_one(engine.database)
+    listener_id = engine.listener("repo.*.finish")
 
     async def story() -> None:
-        async with house.delivering():
-            await asyncio.to_thread(fire_one, house.database, "repo.sync.start")
-            finish = await asyncio.to_thread(fire_one, house.database, "repo.sync.finish")
-            await until(lambda: house.story.numbers() == [finish.number])
-            await until(lambda: house.state(listener_id).position == 3)
+        async with engine.delivering():
+            await asyncio.to_thread(fire_one, engine.database, "repo.sync.start")
+            finish = await asyncio.to_thread(fire_one, engine.database, "repo.sync.finish")
+            await until(lambda: engine.story.numbers() == [finish.number])
+            await until(lambda: engine.state(listener_id).position == 3)
 
     asyncio.run(story())
 
 
-def test_a_position_is_kept_over_a_restart_and_nothing_is_sent_twice(house: House) -> None:
-    listener_id = house.listener()
+def test_a_position_is_kept_over_a_restart_and_nothing_is_sent_twice(engine: Engine) -> None:
+    listener_id = engine.listener()
 
     async def one_run(*, fired: int, in_all: int) -> None:
-        async with house.delivering():
+        async with engine.delivering():
             for _ in range(fired):
-                await asyncio.to_thread(fire_one, house.database)
-            await until(lambda: len(house.story.handed) == in_all)
-            await until(lambda: house.state(listener_id).position == in_all)
+                await asyncio.to_thread(fire_one, engine.database)
+            await until(lambda: len(engine.story.handed) == in_all)
+            await until(lambda: engine.state(listener_id).position == in_all)
 
     asyncio.run(one_run(fired=4, in_all=4))
     asyncio.run(one_run(fired=8, in_all=12))
-    assert house.story.numbers() == list(range(1, 13))
+    assert engine.story.numbers() == list(range(1, 13))
 
 
-def test_a_failing_event_is_tried_again_before_anything_after_it(house: House) -> None:
+def test_a_failing_event_is_tried_again_before_anything_after_it(engine: Engine) -> None:
     failures = iter([True, True, False])
-    house.story = Story(batch=1, overlap=1)
-    house.story.answer = lambda event: (
+    engine.story = Story(batch=1, overlap=1)
+    engine.story.answer = lambda event: (
         Retry(reason="not now") if event.number == 2 and next(failures, False) else DELIVERED
     )
-    listener_id = house.listener()
+    listener_id = engine.listener()
 
     async def story() -> None:
         for _ in range(4):
-            fire_one(house.database)
-        async with house.delivering():
-            await until(lambda: house.story.numbers()[-1:] == [4])
-            await until(lambda: house.state(listener_id).position >= 4)
+            fire_one(engine.database)
+        async with engine.delivering():
+            await until(lambda: engine.story.numbers()[-1:] == [4])
+            await until(lambda: engine.state(listener_id).position >= 4)
 
     asyncio.run(story())
-    assert house.story.numbers() == [1, 2, 2, 2, 3, 4]
-    state = house.state(listener_id)
+    assert engine.story.numbers() == [1, 2, 2, 2, 3, 4]
+    state = engine.state(listener_id)
     assert (state.attempts, state.failing_since, state.last_error) == (0, None, None)
 
 
-def test_a_failing_listener_shows_its_state_and_delays_itself_alone(house: House) -> None:
-    house.story.answer = lambda _: DELIVERED
-    broken = house.listener(name="broken")
-    house.listener(name="well")
+def test_a_failing_listener_shows_its_state_and_delays_itself_alone(engine: Engine) -> None:
+    engine.story.answer = lambda _: DELIVERED
+    broken = engine.listener(name="broken")
+    engine.listener(name="well")
     original = Teller.deliver
 
     async def story() -> None:
         for _ in range(6):
-            fire_one(house.database)
-        async with house.delivering():
-            await until(lambda: len(house.story.numbers("well")) == 6)
-            await until(lambda: house.state(broken).attempts >= 2)
-            state = house.state(broken)
+            fire_one(engine.database)
+        async with engine.delivering():
+            await until(lambda: len(engine.story.numbers("well")) == 6)
+            await until(lambda: engine.state(broken).attempts >= 2)
+            state = engine.state(broken)
             assert state.last_error == "no route"
             assert state.failing_since is not None
             assert state.position == 0
@@ -148,141 +150,141 @@ def test_a_failing_listener_shows_its_state_and_delays_itself_alone(house: House
         asyncio.run(story())
 
 
-def test_a_refusal_becomes_a_dead_letter_with_its_reason_and_the_rest_goes_on(house: House) -> None:
-    house.story.answer = lambda event: Refused(reason="400 Bad Request") if event.number == 2 else DELIVERED
-    listener_id = house.listener()
+def test_a_refusal_becomes_a_dead_letter_with_its_reason_and_the_rest_goes_on(engine: Engine) -> None:
+    engine.story.answer = lambda event: Refused(reason="400 Bad Request") if event.number == 2 else DELIVERED
+    listener_id = engine.listener()
 
     async def story() -> None:
         for _ in range(5):
-            fire_one(house.database)
-        async with house.delivering():
-            await until(lambda: len(house.story.handed) == 5)
-            await until(lambda: house.letters(listener_id) == [(2, "400 Bad Request")])
-            await until(lambda: house.state(listener_id).position == 5)
+            fire_one(engine.database)
+        async with engine.delivering():
+            await until(lambda: len(engine.story.handed) == 5)
+            await until(lambda: engine.letters(listener_id) == [(2, "400 Bad Request")])
+            await until(lambda: engine.state(listener_id).position == 5)
 
     asyncio.run(story())
 
 
-def test_what_fails_for_longer_than_give_up_after_becomes_dead_letters_in_order(house: House) -> None:
-    house.story.answer = lambda event: Retry(reason="down") if event.number <= 4 else DELIVERED
-    listener_id = house.listener(give_up_after=60)
+def test_what_fails_for_longer_than_give_up_after_becomes_dead_letters_in_order(engine: Engine) -> None:
+    engine.story.answer = lambda event: Retry(reason="down") if event.number <= 4 else DELIVERED
+    listener_id = engine.listener(give_up_after=60)
 
     async def story() -> None:
         for _ in range(4):
-            fire_one(house.database)
-        async with house.delivering():
-            await until(lambda: house.state(listener_id).attempts >= 2)
-            assert house.letters(listener_id) == []
-            house.now = lambda: system_clock() + timedelta(seconds=61)
-            house.monotonic = lambda: time.monotonic() + 61
-            await until(lambda: [number for number, _ in house.letters(listener_id)] == [1, 2, 3, 4])
-            fifth = await asyncio.to_thread(fire_one, house.database)
-            await until(lambda: fifth.number in house.story.numbers())
+            fire_one(engine.database)
+        async with engine.delivering():
+            await until(lambda: engine.state(listener_id).attempts >= 2)
+            assert engine.letters(listener_id) == []
+            engine.now = lambda: system_clock() + timedelta(seconds=61)
+            engine.monotonic = lambda: time.monotonic() + 61
+            await until(lambda: [number for number, _ in engine.letters(listener_id)] == [1, 2, 3, 4])
+            fifth = await asyncio.to_thread(fire_one, engine.database)
+            await until(lambda: fifth.number in engine.story.numbers())
 
     asyncio.run(story())
-    assert all("down" in reason for _, reason in house.letters(listener_id))
+    assert all("down" in reason for _, reason in engine.letters(listener_id))
 
 
-def test_c9_a_clock_that_leaps_ahead_gives_nothing_up(house: House) -> None:
-    house.story.answer = lambda _: Retry(reason="down")
-    listener_id = house.listener(give_up_after=60)
+def test_c9_a_clock_that_leaps_ahead_gives_nothing_up(engine: Engine) -> None:
+    engine.story.answer = lambda _: Retry(reason="down")
+    listener_id = engine.listener(give_up_after=60)
 
     async def story() -> None:
         for _ in range(3):
-            fire_one(house.database)
-        async with house.delivering():
-            await until(lambda: house.state(listener_id).attempts >= 2)
-            house.now = lambda: system_clock() + timedelta(hours=2)
-            before = house.state(listener_id).attempts
-            await until(lambda: house.state(listener_id).attempts >= before + 3)
-            assert house.letters(listener_id) == []
-            late = await asyncio.to_thread(fire_one, house.database)
-            house.monotonic = lambda: time.monotonic() + 61  # the first three have been tried for so long, `late` not
-            house.now = lambda: system_clock() + timedelta(hours=4)
-            await until(lambda: [number for number, _ in house.letters(listener_id)] == [1, 2, 3])
-            await until(lambda: late.number in house.story.numbers())
+            fire_one(engine.database)
+        async with engine.delivering():
+            await until(lambda: engine.state(listener_id).attempts >= 2)
+            engine.now = lambda: system_clock() + timedelta(hours=2)
+            before = engine.state(listener_id).attempts
+            await until(lambda: engine.state(listener_id).attempts >= before + 3)
+            assert engine.letters(listener_id) == []
+            late = await asyncio.to_thread(fire_one, engine.database)
+            engine.monotonic = lambda: time.monotonic() + 61  # the first three have been tried for so long, `late` not
+            engine.now = lambda: system_clock() + timedelta(hours=4)
+            await until(lambda: [number for number, _ in engine.letters(listener_id)] == [1, 2, 3])
+            await until(lambda: late.number in engine.story.numbers())
 
     asyncio.run(story())
 
 
-def test_c9_what_failed_before_a_restart_counts_by_its_attempts(house: House) -> None:
-    house.story.answer = lambda _: Retry(reason="down")
-    listener_id = house.listener(give_up_after=15 * 24 * 3600)
-    fire_one(house.database)
+def test_c9_what_failed_before_a_restart_counts_by_its_attempts(engine: Engine) -> None:
+    engine.story.answer = lambda _: Retry(reason="down")
+    listener_id = engine.listener(give_up_after=15 * 24 * 3600)
+    fire_one(engine.database)
 
     async def fail_again(attempts: int) -> None:
-        async with house.delivering():
-            before = house.state(listener_id).attempts
-            await until(lambda: house.state(listener_id).attempts >= before + attempts)
+        async with engine.delivering():
+            before = engine.state(listener_id).attempts
+            await until(lambda: engine.state(listener_id).attempts >= before + attempts)
 
     asyncio.run(fail_again(2))
-    house.now = lambda: system_clock() + timedelta(days=20)  # the server starts with a clock that is wrong
+    engine.now = lambda: system_clock() + timedelta(days=20)  # the server starts with a clock that is wrong
     asyncio.run(fail_again(3))
-    assert house.letters(listener_id) == []
-    with house.database.write() as tx:
-        fail(tx, listener_id, "down", now=house.now(), count=15 * 24 * 60)  # that took a minute each
+    assert engine.letters(listener_id) == []
+    with engine.database.write() as tx:
+        fail(tx, listener_id, "down", now=engine.now(), count=15 * 24 * 60)  # that took a minute each
 
     async def story() -> None:
-        async with house.delivering():
-            await until(lambda: house.letters(listener_id) != [])
+        async with engine.delivering():
+            await until(lambda: engine.letters(listener_id) != [])
 
     asyncio.run(story())
-    assert [number for number, _ in house.letters(listener_id)] == [1]
+    assert [number for number, _ in engine.letters(listener_id)] == [1]
 
 
-def test_a_changed_listener_goes_on_with_its_new_wish_from_where_it_was(house: House) -> None:
-    listener_id = house.listener("repo.sync.start")
+def test_a_changed_listener_goes_on_with_its_new_wish_from_where_it_was(engine: Engine) -> None:
+    listener_id = engine.listener("repo.sync.start")
 
     async def story() -> None:
-        async with house.delivering():
-            await asyncio.to_thread(fire_one, house.database, "repo.sync.start")
-            await until(lambda: house.story.numbers() == [1])
-            with house.database.write() as tx:
+        async with engine.delivering():
+            await asyncio.to_thread(fire_one, engine.database, "repo.sync.start")
+            await until(lambda: engine.story.numbers() == [1])
+            with engine.database.write() as tx:
                 listeners.change(tx, listener_id, event_types=["repo.publish.#"])
-            await asyncio.to_thread(fire_one, house.database, "repo.sync.finish")
-            third = await asyncio.to_thread(fire_one, house.database, "repo.publish.start")
-            await until(lambda: house.story.numbers() == [1, third.number])
+            await asyncio.to_thread(fire_one, engine.database, "repo.sync.finish")
+            third = await asyncio.to_thread(fire_one, engine.database, "repo.publish.start")
+            await until(lambda: engine.story.numbers() == [1, third.number])
 
     asyncio.run(story())
 
 
-def test_a_deleted_listener_gets_nothing_more_even_while_it_fails(house: House) -> None:
-    house.story.answer = lambda _: Retry(reason="down")
-    listener_id = house.listener()
+def test_a_deleted_listener_gets_nothing_more_even_while_it_fails(engine: Engine) -> None:
+    engine.story.answer = lambda _: Retry(reason="down")
+    listener_id = engine.listener()
 
     async def story() -> None:
-        fire_one(house.database)
-        async with house.delivering():
-            await until(lambda: house.state(listener_id).attempts >= 1)
-            with house.database.write() as tx:
+        fire_one(engine.database)
+        async with engine.delivering():
+            await until(lambda: engine.state(listener_id).attempts >= 1)
+            with engine.database.write() as tx:
                 listeners.remove(tx, listener_id)
             handed = -1
-            while handed != len(house.story.handed):
-                handed = len(house.story.handed)
+            while handed != len(engine.story.handed):
+                handed = len(engine.story.handed)
                 await asyncio.sleep(0.1)
 
     asyncio.run(story())
 
 
-def test_batches_overlap_and_settle_in_order(house: House) -> None:
-    house.story = Story(batch=2, overlap=2)
-    listener_id = house.listener()
+def test_batches_overlap_and_settle_in_order(engine: Engine) -> None:
+    engine.story = Story(batch=2, overlap=2)
+    listener_id = engine.listener()
 
     async def story() -> None:
-        house.story.gate = asyncio.Event()
+        engine.story.gate = asyncio.Event()
         for _ in range(9):
-            fire_one(house.database)
-        async with house.delivering():
+            fire_one(engine.database)
+        async with engine.delivering():
             await asyncio.sleep(0.05)
-            assert house.state(listener_id).position == 0
-            house.story.gate.set()
-            await until(lambda: house.story.numbers() == list(range(1, 10)))
-            await until(lambda: house.state(listener_id).position == 9)
+            assert engine.state(listener_id).position == 0
+            engine.story.gate.set()
+            await until(lambda: engine.story.numbers() == list(range(1, 10)))
+            await until(lambda: engine.state(listener_id).position == 9)
 
     asyncio.run(story())
 
 
-def test_a_bug_in_a_notifier_is_a_failed_attempt_and_not_the_end(house: House) -> None:
+def test_a_bug_in_a_notifier_is_a_failed_attempt_and_not_the_end(engine: Engine) -> None:
     bugs = iter([True])
 
     def answer(_: Event) -> Outcome:
@@ -290,85 +292,85 @@ def test_a_bug_in_a_notifier_is_a_failed_attempt_and_not_the_end(house: House) -
             raise KeyError("a bug")
         return DELIVERED
 
-    house.story.answer = answer
-    listener_id = house.listener()
+    engine.story.answer = answer
+    listener_id = engine.listener()
 
     async def story() -> None:
-        fire_one(house.database)
-        async with house.delivering():
-            await until(lambda: house.story.numbers() == [1, 1])
-            await until(lambda: house.state(listener_id).position >= 1)
+        fire_one(engine.database)
+        async with engine.delivering():
+            await until(lambda: engine.story.numbers() == [1, 1])
+            await until(lambda: engine.state(listener_id).position >= 1)
 
     asyncio.run(story())
 
 
-def test_a_receiver_that_is_gone_pauses_the_listener_before_the_event_until_it_is_resumed(house: House) -> None:
-    house.story.answer = lambda event: Gone(reason="410 Gone") if event.number == 2 else DELIVERED
-    listener_id = house.listener()
+def test_a_receiver_that_is_gone_pauses_the_listener_before_the_event_until_it_is_resumed(engine: Engine) -> None:
+    engine.story.answer = lambda event: Gone(reason="410 Gone") if event.number == 2 else DELIVERED
+    listener_id = engine.listener()
 
     async def story() -> None:
         for _ in range(3):
-            fire_one(house.database)
-        async with house.delivering():
-            await until(lambda: house.state(listener_id).paused)
-            await until(lambda: house.state(listener_id).position == 1)
-            assert house.state(listener_id).pause_reason == "410 Gone"
-            house.story.answer = lambda _: DELIVERED
-            with house.database.write() as tx:
+            fire_one(engine.database)
+        async with engine.delivering():
+            await until(lambda: engine.state(listener_id).paused)
+            await until(lambda: engine.state(listener_id).position == 1)
+            assert engine.state(listener_id).pause_reason == "410 Gone"
+            engine.story.answer = lambda _: DELIVERED
+            with engine.database.write() as tx:
                 listeners.resume(tx, listener_id)
-            await until(lambda: house.story.numbers()[-2:] == [2, 3])
+            await until(lambda: engine.story.numbers()[-2:] == [2, 3])
 
     asyncio.run(story())
 
 
-def test_waiting_for_later_is_no_failure(house: House) -> None:
+def test_waiting_for_later_is_no_failure(engine: Engine) -> None:
     waits = iter([True, True])
-    house.story.answer = lambda _: Later(reason="collecting", after=SOON) if next(waits, False) else DELIVERED
-    listener_id = house.listener()
+    engine.story.answer = lambda _: Later(reason="collecting", after=SOON) if next(waits, False) else DELIVERED
+    listener_id = engine.listener()
 
     async def story() -> None:
-        fire_one(house.database)
-        async with house.delivering():
-            await until(lambda: house.story.numbers() == [1, 1, 1])
-            await until(lambda: house.state(listener_id).position == 1)
+        fire_one(engine.database)
+        async with engine.delivering():
+            await until(lambda: engine.story.numbers() == [1, 1, 1])
+            await until(lambda: engine.state(listener_id).position == 1)
 
     asyncio.run(story())
-    assert [event.event_type for event in log(house.database)] == ["repo.sync.start"]
+    assert [event.event_type for event in log(engine.database)] == ["repo.sync.start"]
 
 
-def test_an_address_that_refuses_is_a_dead_letter_for_itself_alone(house: House) -> None:
-    house.story.answer = lambda _: Delivered(refused={"nobody@example.org": "550 unknown"})
-    listener_id = house.listener()
+def test_an_address_that_refuses_is_a_dead_letter_for_itself_alone(engine: Engine) -> None:
+    engine.story.answer = lambda _: Delivered(refused={"nobody@example.org": "550 unknown"})
+    listener_id = engine.listener()
 
     async def story() -> None:
-        fire_one(house.database)
-        async with house.delivering():
-            await until(lambda: len(house.letters(listener_id)) == 1)
+        fire_one(engine.database)
+        async with engine.delivering():
+            await until(lambda: len(engine.letters(listener_id)) == 1)
 
     asyncio.run(story())
-    with house.database.read() as connection:
+    with engine.database.read() as connection:
         (letter,) = dead_letters.of_listener(connection, listener_id)
     assert (letter.event_number, letter.recipient, letter.reason) == (1, "nobody@example.org", "550 unknown")
 
 
-def test_failing_and_recovering_are_told_to_the_listeners_that_ask_and_not_to_the_one_concerned(house: House) -> None:
+def test_failing_and_recovering_are_told_to_the_listeners_that_ask_and_not_to_the_one_concerned(engine: Engine) -> None:
     failures = iter([True, True])
-    house.story.answer = lambda event: (
+    engine.story.answer = lambda event: (
         Retry(reason="down") if event.event_type == "repo.sync.start" and next(failures, False) else DELIVERED
     )
-    failing = house.listener("repo.#", "listener.#", name="failing")
-    house.listener("listener.#", name="watching")
+    failing = engine.listener("repo.#", "listener.#", name="failing")
+    engine.listener("listener.#", name="watching")
 
     async def story() -> None:
-        fire_one(house.database)
-        async with house.delivering():
-            await until(lambda: len(house.story.numbers("watching")) == 2)
+        fire_one(engine.database)
+        async with engine.delivering():
+            await until(lambda: len(engine.story.numbers("watching")) == 2)
 
     asyncio.run(story())
-    told = [event for event in log(house.database) if event.event_type.startswith("listener.")]
+    told = [event for event in log(engine.database) if event.event_type.startswith("listener.")]
     assert [event.event_type for event in told] == ["listener.failing", "listener.recovered"]
     assert {event.payload["listener_id"] for event in told} == {failing}
-    assert set(house.story.numbers("failing")) == {1}
+    assert set(engine.story.numbers("failing")) == {1}
 
 
 @pytest.mark.parametrize(
@@ -380,79 +382,79 @@ def test_failing_and_recovering_are_told_to_the_listeners_that_ask_and_not_to_th
         ({"repo_ids": ["zoo"], "results": ["failed"]}, []),
     ],
 )
-def test_filters_beyond_the_type(house: House, wish: dict[str, list[str]], expected: list[int]) -> None:
-    with house.database.write() as tx:
+def test_filters_beyond_the_type(engine: Engine, wish: dict[str, list[str]], expected: list[int]) -> None:
+    with engine.database.write() as tx:
         listeners.add(tx, "story", {"name": "one"}, ["*"], now=system_clock(), **wish)  # type: ignore[arg-type]
         listeners.add(tx, "story", {"name": "all"}, ["*"], now=system_clock())
 
     async def story() -> None:
-        fire_one(house.database, "repo.sync.start", "fedora-40")
-        fire_one(house.database, "repo.sync.finish", "zoo", result="success")
-        fire_one(house.database, "repo.sync.finish", "fedora-41", result="failed")
-        fire_one(house.database, "build.image.done", "other")
-        async with house.delivering():
-            await until(lambda: len(house.story.numbers("all")) == 4)
-            await until(lambda: len(house.story.numbers()) == len(expected))
+        fire_one(engine.database, "repo.sync.start", "fedora-40")
+        fire_one(engine.database, "repo.sync.finish", "zoo", result="success")
+        fire_one(engine.database, "repo.sync.finish", "fedora-41", result="failed")
+        fire_one(engine.database, "build.image.done", "other")
+        async with engine.delivering():
+            await until(lambda: len(engine.story.numbers("all")) == 4)
+            await until(lambda: len(engine.story.numbers()) == len(expected))
 
     asyncio.run(story())
-    assert house.story.numbers() == expected
+    assert engine.story.numbers() == expected
 
 
 @pytest.mark.parametrize(("types", "expected"), [(None, [2, 3, 4]), (["repo.publish.start"], [3])])
 def test_a_replay_delivers_again_from_a_number_and_the_running_cursor_cannot_undo_it(
-    house: House, types: list[str] | None, expected: list[int]
+    engine: Engine, types: list[str] | None, expected: list[int]
 ) -> None:
-    listener_id = house.listener()
+    listener_id = engine.listener()
 
     async def story() -> None:
         for event_type in ("repo.sync.start", "repo.sync.finish", "repo.publish.start", "repo.publish.finish"):
-            fire_one(house.database, event_type)
-        async with house.delivering():
-            await until(lambda: house.story.numbers() == [1, 2, 3, 4])
-            with house.database.write() as tx:
+            fire_one(engine.database, event_type)
+        async with engine.delivering():
+            await until(lambda: engine.story.numbers() == [1, 2, 3, 4])
+            with engine.database.write() as tx:
                 listeners.replay(tx, listener_id, 2, types)
-            await until(lambda: len(house.story.numbers()) == 4 + len(expected))
-            fifth = await asyncio.to_thread(fire_one, house.database)
-            await until(lambda: house.story.numbers()[-1] == fifth.number)
-            await until(lambda: house.state(listener_id).position == 5)
+            await until(lambda: len(engine.story.numbers()) == 4 + len(expected))
+            fifth = await asyncio.to_thread(fire_one, engine.database)
+            await until(lambda: engine.story.numbers()[-1] == fifth.number)
+            await until(lambda: engine.state(listener_id).position == 5)
 
     asyncio.run(story())
-    assert house.story.numbers() == [1, 2, 3, 4, *expected, 5]
+    assert engine.story.numbers() == [1, 2, 3, 4, *expected, 5]
 
 
-def test_a_listener_that_gives_up_order_has_several_events_under_way(house: House) -> None:
-    house.story = Story(batch=8, overlap=1)
-    with house.database.write() as tx:
+def test_a_listener_that_gives_up_order_has_several_events_under_way(engine: Engine) -> None:
+    engine.story = Story(batch=8, overlap=1)
+    with engine.database.write() as tx:
         made = listeners.add(tx, "story", {"concurrency": 4}, ["*"], now=system_clock())
 
     async def story() -> None:
-        house.story.gate = asyncio.Event()
+        engine.story.gate = asyncio.Event()
         for _ in range(9):
-            fire_one(house.database)
-        async with house.delivering():
-            await until(lambda: house.story.waiting == 4)
-            house.story.gate.set()
-            await until(lambda: house.state(made.id).position == 9)
+            fire_one(engine.database)
+        async with engine.delivering():
+            await until(lambda: engine.story.waiting == 4)
+            engine.story.gate.set()
+            await until(lambda: engine.state(made.id).position == 9)
 
     asyncio.run(story())
-    assert sorted(house.story.numbers()) == list(range(1, 10))
+    assert sorted(engine.story.numbers()) == list(range(1, 10))
 
 
-def test_attempts_are_kept_for_an_operator_to_see(house: House) -> None:
+def test_attempts_are_kept_for_an_operator_to_see(engine: Engine) -> None:
     answers: Iterator[Outcome] = iter([Delivered(answer="200"), Delivered(answer="200"), Retry(reason="down")])
-    house.story = Story(batch=1, overlap=1)
-    house.story.answer = lambda _: next(answers, DELIVERED)
-    listener_id = house.listener()
+    engine.story = Story(batch=1, overlap=1)
+    engine.story.answer = lambda _: next(answers, DELIVERED)
+    listener_id = engine.listener()
 
     async def story() -> None:
         for _ in range(3):
-            fire_one(house.database)
-        async with house.delivering():
-            await until(lambda: house.story.numbers() == [1, 2, 3, 3])
-            await until(lambda: house.state(listener_id).position >= 3)
+            fire_one(engine.database)
+        async with engine.delivering():
+            await until(lambda: engine.story.numbers() == [1, 2, 3, 3])
+            await until(lambda: engine.state(listener_id).position >= 3)
 
     asyncio.run(story())
-    with house.database.read() as connection:
+    with engine.database.read() as connection:
         found = listeners.recent_deliveries(connection, listener_id, limit=10)
     assert [(one.outcome, one.first_event, one.last_event, one.event_count, one.answer) for one in reversed(found)] == [
         ("delivered", 1, 2, 2, "200"),
@@ -461,39 +463,39 @@ def test_attempts_are_kept_for_an_operator_to_see(house: House) -> None:
     ]
 
 
-def test_b15_hundreds_of_listeners_that_fail_hold_up_neither_a_write_nor_the_stop(house: House) -> None:
-    house.story.answer = lambda _: Retry(reason="down", after=timedelta(hours=1))
-    made = [house.listener(name=str(number)) for number in range(300)]
+def test_b15_hundreds_of_listeners_that_fail_hold_up_neither_a_write_nor_the_stop(engine: Engine) -> None:
+    engine.story.answer = lambda _: Retry(reason="down", after=timedelta(hours=1))
+    made = [engine.listener(name=str(number)) for number in range(300)]
 
     async def story() -> None:
-        async with house.delivering():
-            fire_one(house.database)
-            await until(lambda: len(house.story.handed) == len(made))
-            await until(lambda: all(house.state(listener_id).attempts == 1 for listener_id in made))
-            assert house.story.handed == [(name, 1) for name, _ in house.story.handed]
-        with house.database.read() as connection:
+        async with engine.delivering():
+            fire_one(engine.database)
+            await until(lambda: len(engine.story.handed) == len(made))
+            await until(lambda: all(engine.state(listener_id).attempts == 1 for listener_id in made))
+            assert engine.story.handed == [(name, 1) for name, _ in engine.story.handed]
+        with engine.database.read() as connection:
             states = listeners.every(connection)
         assert {(state.attempts, state.position) for state in states} == {(1, 0)}
-        with house.database.read() as connection:
+        with engine.database.read() as connection:
             assert all(listeners.count_deliveries(connection, listener_id) == 1 for listener_id in made)
 
     asyncio.run(story())
 
 
-def test_b15_one_write_that_fails_does_not_spoil_those_beside_it(house: House) -> None:
-    house.story.answer = lambda _: Gone(reason="gone")
-    first, second = house.listener(name="first"), house.listener(name="second")
+def test_b15_one_write_that_fails_does_not_spoil_those_beside_it(engine: Engine) -> None:
+    engine.story.answer = lambda _: Gone(reason="gone")
+    first, second = engine.listener(name="first"), engine.listener(name="second")
 
     async def story() -> None:
-        writer = PositionWriter(house.database, house.now)
-        gone, kept = house.state(first), house.state(second)
-        with house.database.write() as tx:
+        writer = PositionWriter(engine.database, engine.now)
+        gone, kept = engine.state(first), engine.state(second)
+        with engine.database.write() as tx:
             listeners.remove(tx, first)
         lost, done = await asyncio.gather(
             writer.pause(gone, "gone"), writer.pause(kept, "gone"), return_exceptions=True
         )
         assert isinstance(lost, MissingResource)
         assert done is None
-        assert house.state(second).paused
+        assert engine.state(second).paused
 
     asyncio.run(story())

@@ -39,13 +39,13 @@ ENTRY = "INSERT INTO events(id, event_type, occurred_at, traceparent, body) VALU
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[tuple[Database, WakeupSocket]]:
-    with fresh(tmp_path) as opened:
-        yield opened
+def opened(tmp_path: Path) -> Iterator[tuple[Database, WakeupSocket]]:
+    with fresh(tmp_path) as pair:
+        yield pair
 
 
-def test_migrations_lead_to_the_schema(house: tuple[Database, WakeupSocket]) -> None:
-    with house[0].read() as connection:
+def test_migrations_lead_to_the_schema(opened: tuple[Database, WakeupSocket]) -> None:
+    with opened[0].read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
@@ -79,14 +79,14 @@ def test_the_newest_step_is_the_one_that_a_start_looks_for() -> None:
     assert ScriptDirectory.from_config(config).get_current_head() == HEAD
 
 
-def test_the_database_is_for_its_owner_alone(tmp_path: Path, house: tuple[Database, WakeupSocket]) -> None:
-    fire_one(house[0])
+def test_the_database_is_for_its_owner_alone(tmp_path: Path, opened: tuple[Database, WakeupSocket]) -> None:
+    fire_one(opened[0])
     for file in tmp_path.glob("pulpit.db*"):
         assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
 
 
-def test_a_commit_rings_and_a_rollback_does_not(house: tuple[Database, WakeupSocket]) -> None:
-    database, wakeups = house
+def test_a_commit_rings_and_a_rollback_does_not(opened: tuple[Database, WakeupSocket]) -> None:
+    database, wakeups = opened
 
     async def story() -> None:
         rang = asyncio.Event()
@@ -103,9 +103,9 @@ def test_a_commit_rings_and_a_rollback_does_not(house: tuple[Database, WakeupSoc
 
 
 def test_what_fails_half_way_never_happened_and_leaves_a_connection_that_can_be_used(
-    house: tuple[Database, WakeupSocket],
+    opened: tuple[Database, WakeupSocket],
 ) -> None:
-    database, _ = house
+    database, _ = opened
     kept = fire_one(database)
     for breaking in ("SELECT 1 FROM nowhere", "SELECT 1"):
         with pytest.raises(Exception, match=r"nowhere|broken"), database.write() as tx:
@@ -116,8 +116,8 @@ def test_what_fails_half_way_never_happened_and_leaves_a_connection_that_can_be_
     assert fire_one(database).repo_number == 2
 
 
-def test_transactions_within_others_have_connections_of_their_own(house: tuple[Database, WakeupSocket]) -> None:
-    database, _ = house
+def test_transactions_within_others_have_connections_of_their_own(opened: tuple[Database, WakeupSocket]) -> None:
+    database, _ = opened
     fire_one(database)
     with database.write() as tx:
         fire(tx, "repo.sync.start", {"repo_id": "zoo"}, clock=system_clock)
@@ -125,8 +125,8 @@ def test_transactions_within_others_have_connections_of_their_own(house: tuple[D
     assert len(log(database)) == 2
 
 
-def test_more_threads_than_connections_that_are_kept_all_come_to_an_end(house: tuple[Database, WakeupSocket]) -> None:
-    database, _ = house
+def test_more_threads_than_connections_that_are_kept_all_come_to_an_end(opened: tuple[Database, WakeupSocket]) -> None:
+    database, _ = opened
     together = threading.Barrier(60)
 
     def fire_beside_others(number: int) -> None:
@@ -138,8 +138,8 @@ def test_more_threads_than_connections_that_are_kept_all_come_to_an_end(house: t
     assert [event.number for event in log(database)] == list(range(1, 61))
 
 
-def test_a_full_disk_is_said_so_and_nothing_is_accepted(house: tuple[Database, WakeupSocket]) -> None:
-    database, _ = house
+def test_a_full_disk_is_said_so_and_nothing_is_accepted(opened: tuple[Database, WakeupSocket]) -> None:
+    database, _ = opened
     fire_one(database)
     with pytest.raises(StorageFull, match="make room"), database.write() as tx:
         pages = tx.connection.execute(sa.text("PRAGMA page_count")).scalar_one()

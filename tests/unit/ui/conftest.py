@@ -6,17 +6,17 @@ from support.page import Page, page
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """One server for the tests of a file."""
     with page(tmp_path_factory.mktemp("page")) as started:
         yield started
 
 
 @pytest.fixture
-def visitor(house: Page) -> Page:
+def visitor(system: Page) -> Page:
     """The page as somebody sees it who has not logged in."""
-    house.client.cookies.clear()
-    return house
+    system.client.cookies.clear()
+    return system
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ class PlugIn:
         self.pace: Final = _checked_pace(notifier_type)
         self.patience: Final = patience
         self._type: Final = notifier_type
-        self._room: Final = Room(f"notifier-{self.kind.id}")
+        self._thread: Final = LoopThread(f"notifier-{self.kind.id}")
 
     def check_config(self, config: Mapping[str, Any]) -> None:
         """Reject what the declaration does not allow, then what the plug-in does not.
@@ -62,7 +62,7 @@ class PlugIn:
         self.kind.check(config)
         hide = hiding(self.kind, config)
         try:
-            self._room.wait_for(lambda: self._type.check_config(dict(config)), CHECK_PATIENCE_S)
+            self._thread.wait_for(lambda: self._type.check_config(dict(config)), CHECK_PATIENCE_S)
         except InvalidValue as error:
             reason = error.reason or "the plug-in does not take it."
             raise InvalidValue("notifier_config", hide(one_line(reason, LONGEST_REASON))) from None
@@ -76,7 +76,7 @@ class PlugIn:
 
     def open(self, config: Mapping[str, Any]) -> Notifier:
         """Return a notifier that the plug-in opens at first use."""
-        return _Guarded(self, dict(config), self._room)
+        return _Guarded(self, dict(config), self._thread)
 
     def opened(self, config: Mapping[str, Any]) -> Notifier:
         """Have the plug-in open a notifier; runs in its thread."""
@@ -90,15 +90,15 @@ class PlugIn:
 
     async def close(self) -> None:
         """Close the plug-in and end its loop."""
-        if self._room.is_used:
+        if self._thread.is_used:
             try:
-                await self._room.run(self._type.close, CLOSE_PATIENCE_S)
+                await self._thread.run(self._type.close, CLOSE_PATIENCE_S)
             except Exception as error:  # noqa: BLE001 - third-party code
                 self.log(error, str)
-        self._room.end()
+        self._thread.end()
 
 
-class Room:
+class LoopThread:
     """A daemon thread with an event loop, started at first use."""
 
     def __init__(self, name: str) -> None:
@@ -155,10 +155,10 @@ class Room:
 class _Guarded:
     """The guarded notifier of one listener of a plug-in."""
 
-    def __init__(self, plug_in: PlugIn, config: Mapping[str, Any], room: Room) -> None:
+    def __init__(self, plug_in: PlugIn, config: Mapping[str, Any], thread: LoopThread) -> None:
         self._plug_in: Final = plug_in
         self._config: Final = config
-        self._room: Final = room
+        self._thread: Final = thread
         self._hide: Final = hiding(plug_in.kind, config)
         self._notifier: Notifier | None = None
         """Created and used in the plug-in's thread only."""
@@ -170,7 +170,7 @@ class _Guarded:
             await self._opened().prepare()
 
         try:
-            await self._room.run(work, PREPARE_PATIENCE_S)
+            await self._thread.run(work, PREPARE_PATIENCE_S)
         except Exception as error:  # noqa: BLE001 - third-party code
             self._plug_in.log(error, self._hide)
 
@@ -182,7 +182,7 @@ class _Guarded:
 
         kind = self._plug_in.kind.id
         try:
-            outcomes: Any = await self._room.run(work, self._plug_in.patience)
+            outcomes: Any = await self._thread.run(work, self._plug_in.patience)
         except TimeoutError:
             return [Retry(reason=f"The plug-in of {kind} did not return within {self._plug_in.patience:g} seconds.")]
         except Exception as error:  # noqa: BLE001 - third-party code
@@ -199,7 +199,7 @@ class _Guarded:
     def describe(self, event: Event) -> dict[str, Any]:
         """Return the plug-in's description of what it would send, without secrets."""
         try:
-            described = self._room.wait_for(lambda: self._opened().describe(event), CHECK_PATIENCE_S)
+            described = self._thread.wait_for(lambda: self._opened().describe(event), CHECK_PATIENCE_S)
             text = json.dumps(described, default=repr)
             if len(text) > LONGEST_DESCRIPTION:
                 return {"problem": f"The plug-in's description is longer than {LONGEST_DESCRIPTION} characters."}
@@ -216,9 +216,9 @@ class _Guarded:
                 notifier, self._notifier = self._notifier, None
                 await notifier.close()
 
-        if self._room.is_used:
+        if self._thread.is_used:
             try:
-                await self._room.run(work, CLOSE_PATIENCE_S)
+                await self._thread.run(work, CLOSE_PATIENCE_S)
             except Exception as error:  # noqa: BLE001 - third-party code
                 self._plug_in.log(error, self._hide)
 
