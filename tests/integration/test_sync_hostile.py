@@ -147,11 +147,11 @@ BAD_MANIFESTS = {
     ),
     "no manifest at all": ("<html>hello</html>\n", "line 1 is not `name,SHA-256,size`"),
     "no checksum": ("a,,1\n", "line 1 is not"),
-    "another checksum": (f"a,{'0' * 32},1\n", "line 1 is not"),
-    "a negative size": (f"a,{SHA},-1\n", "line 1 is not"),
-    "a huge number": (f"a,{SHA},{'9' * 5000}\n", "line 1 is not"),
+    "another checksum": (f"a,{'0' * 32},1\n", "line 1 gives a checksum by MD5"),
+    "a negative size": (f"a,{SHA},-1\n", "line 1 gives '-1' as the file's size"),
+    "a huge number": (f"a,{SHA},{'9' * 5000}\n", "line 1 gives '999"),
     "a huge size": (f"a,{SHA},{10**15}\n", "is larger than"),
-    "digits of another script": (f"a,{SHA},\u0663\n", "line 1 is not"),
+    "digits of another script": (f"a,{SHA},\u0663\n", "line 1 gives"),
     "an open quote": (f'"a,{SHA},1\n', "line 1 is not"),
 }
 

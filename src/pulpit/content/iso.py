@@ -1,6 +1,7 @@
 """Content type `iso`: any files, listed upstream in a PULP_MANIFEST of lines `name,SHA-256,size`."""
 
 import codecs
+import contextlib
 import csv
 import re
 from collections.abc import Mapping, Sequence
@@ -35,8 +36,18 @@ UNIT_TYPE: Final = "iso"
 MANIFEST: Final = "PULP_MANIFEST"
 
 _BATCH: Final = 500
-_LONGEST_SIZE: Final = 16  # digits; more than any file system holds
 _SHA256: Final = re.compile("[0-9a-f]{64}")
+_SIZE: Final = re.compile(r"([0-9]{1,16})(?:\.0+)?")
+"""Sixteen digits are more than any file system holds; spreadsheets and pandas write whole numbers as `1024.0`."""
+_AROUND: Final = ' \t"'
+"""What may stand around checksum and size: quotes, as of CSV writers that quote everything."""
+_HEADER: Final = re.compile(
+    r'"?(?:file ?)?(?:name|path)"?\s*,\s*"?(?:checksum|digest|sha-?256)"?\s*,\s*"?size"?\s*', re.IGNORECASE
+)
+_HEX: Final = re.compile("[0-9a-f]+")
+_OTHER_CHECKSUMS: Final = {32: "MD5", 40: "SHA-1", 56: "SHA-224", 96: "SHA-384", 128: "SHA-512"}
+"""By their number of hexadecimal digits."""
+_CHECKSUMS_ALONE: Final = re.compile(r"\\?[0-9A-Fa-f]{32,128} [ *]|[A-Z0-9-]+ ?\(.*\) ?= ?[0-9A-Fa-f]{32,128}$")
 _KEY: Final = frozenset({"name", "checksum", "size"})
 _SYNC_STATES: Final = {
     Phase.NOT_STARTED: "not_started",
@@ -224,9 +235,9 @@ def _is_text(name: str) -> bool:
 
 
 def manifest_line(file: StoredFile) -> str:
-    """Write a line of a manifest; an ambiguous name is quoted as in CSV."""
+    """Write a line of a manifest; an ambiguous name is quoted as in CSV, and no other: Pulp 3 does not read quotes."""
     name = file.relative_path
-    if '"' in name or "," in name or name != name.strip():
+    if name.startswith('"') or "," in name or name != name.strip():
         name = '"' + name.replace('"', '""') + '"'
     return f"{name},{file.sha256},{file.size}\n"
 
@@ -241,24 +252,39 @@ def name_flaw(name: str, *, most_bytes: int = Limits().name_bytes) -> str | None
 def _fields(raw: bytes, number: int) -> tuple[str, str, int] | None:
     """Split a line; Pulp's own are CSV, those of shell scripts have an unquoted name that may contain commas.
 
-    Returns nothing for an empty line or a comment.
+    Returns nothing for an empty line, a comment, or a first line that names the columns.
 
     Raises:
         BadFeed: it does not have three fields of the right form.
     """
     line = raw.decode(errors="surrogateescape").rstrip("\r\n")
-    if not line.strip():
+    if not line.strip() or (number == 1 and _HEADER.fullmatch(line)):
         return None
-    try:
-        name, digest, size = next(csv.reader([line], strict=True)) if line.startswith('"') else line.rsplit(",", 2)
-        digest, size = digest.strip().lower(), size.strip()
-        if _SHA256.fullmatch(digest) and size.isascii() and size.isdigit() and len(size) <= _LONGEST_SIZE:
-            return name, digest, int(size)
-    except (ValueError, csv.Error):
-        pass
+    name, digest, size = line, "", ""
+    with contextlib.suppress(ValueError, csv.Error):
+        is_quoted = line.startswith('"')
+        name, digest, size = (
+            next(csv.reader([line], strict=True, skipinitialspace=True)) if is_quoted else line.rsplit(",", 2)
+        )
+        name = name.rstrip() if not is_quoted and digest[:1].isspace() else name  # `name , digest , size`
+    digest = digest.strip(_AROUND).lower().removeprefix("sha256:")
+    whole = _SIZE.fullmatch(size.strip(_AROUND))
+    if _SHA256.fullmatch(digest) and whole:
+        return name, digest, int(whole[1])
     if line.startswith("#"):
         return None
-    raise BadFeed(f"{MANIFEST} is refused: line {number} is not `name,SHA-256,size`.")
+    raise BadFeed(f"{MANIFEST} is refused: line {number} {_line_flaw(line, digest, size)}.")
+
+
+def _line_flaw(line: str, digest: str, size: str) -> str:
+    """Say what is wrong with a line, as the end of a sentence."""
+    if _SHA256.fullmatch(digest):
+        return f"gives {shown(size)!r} as the file's size, which is no number of bytes"
+    if _HEX.fullmatch(digest) and len(digest) in _OTHER_CHECKSUMS:
+        return f"gives a checksum by {_OTHER_CHECKSUMS[len(digest)]}; SHA-256 is needed"
+    if _CHECKSUMS_ALONE.match(line):
+        return "is one of a list of checksums, as sha256sum writes it; needed is `name,SHA-256,size`"
+    return "is not `name,SHA-256,size`"
 
 
 def _without_dots(place: str) -> str:
