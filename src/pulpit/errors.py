@@ -90,6 +90,11 @@ class UnsupportedValue(InvalidValue):
         super().__init__(property_names)
         self.args = (f"Unknown property {', '.join(self.property_names)}.",)
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """Return the names under Pulp 2's two keys."""
+        return {"property_names": self.property_names, "unsupported_property_names": self.property_names}
+
 
 class MalformedRequest(PulpitError):
     """The request's body cannot be read as JSON."""

@@ -82,7 +82,7 @@ def test_orphans_are_removed_by_type_and_by_id(here: Mirror) -> None:
     assert [key["name"] for _, key in listed] == ["a.iso", "b.iso"]
 
     assert asyncio.run(remove_orphans(here.context, "rpm")) == {}
-    assert asyncio.run(remove_orphans(here.context, "iso", listed[0][0])) == {"iso": 1}
+    assert asyncio.run(remove_orphans(here.context, "iso", [listed[0][0]])) == {"iso": 1}
     assert asyncio.run(remove_orphans(here.context, "iso")) == {"iso": 1}
 
 

@@ -35,6 +35,8 @@ MOST_WORDS: Final = 20
 
 _MOST: Final = 2**62 - 1
 """For counts of documents; the sum of two such numbers fits into 64 bits."""
+_LONGEST_COUNT: Final = 18
+"""Digits of a count that is given as text."""
 _KEYS: Final = frozenset({"filters", "sort", "limit", "skip", "fields"})
 _ABSENT: Final = object()
 _DIRECTIONS: Final = {"ascending": 1, "descending": -1, 1: 1, -1: -1}
@@ -139,13 +141,15 @@ def read_sort(sort: object) -> list[tuple[str, int]]:
 
 
 def read_count(name: str, count: object) -> int | None:
-    """Parse a limit or a skip.
+    """Parse a limit or a skip, which may be text.
 
     Raises:
         InvalidValue: the name; it is not a whole number from 0.
     """
     if count is None:
         return None
+    if isinstance(count, str) and count.isascii() and count.isdecimal() and len(count) <= _LONGEST_COUNT:
+        count = int(count)
     if isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise InvalidValue(name, "it must be a whole number from 0.")
     return min(count, _MOST)

@@ -128,9 +128,9 @@ def _on_invalid_request(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         return _on_fault(request, error)
     first = error.errors()[0]
-    # The first component after `body`, `query` or `path` is the property as Pulp names it.
+    # The first name after `body`, `query` or `path` is the property as Pulp names it; in a list, a number is before it.
     locations = [problem["loc"] for problem in error.errors() if problem["type"] == first["type"]]
-    names = sorted({str(location[1] if len(location) > 1 else location[0]) for location in locations})
+    names = sorted({next((word for word in where[1:] if isinstance(word, str)), str(where[0])) for where in locations})
     refusal: PulpitError
     if first["type"] == "json_invalid":
         refusal = MalformedRequest("The body is not JSON.")

@@ -41,6 +41,8 @@ OPEN_PATHS: Final = frozenset({"/pulp/api/v2/status/"})
 UPLOADS: Final = "/pulp/api/v2/content/uploads/"
 FIRING: Final = "/pulpit/v1/events"
 """Accepts long bodies, lists, and lines, and checks them itself."""
+ORPHANS: Final = "/pulp/api/v2/content/actions/delete_orphans/"
+"""Takes a list."""
 MAX_BODY: Final = 2**20
 """Bytes of a JSON body; uploads have their own limit."""
 MAX_DEPTH: Final = 64
@@ -180,7 +182,7 @@ class BoundBody:
             return
         try:
             body = await whole_body(receive, MAX_BODY) or b"{}"
-            check_json(body)
+            check_json(body, list if scope["path"] == ORPHANS else dict)
         except PulpitError as error:
             await response_to(error, scope["method"], scope["path"])(scope, receive, send)
             return
@@ -190,15 +192,15 @@ class BoundBody:
         await self._app(scope, _replay(body, receive), send)
 
 
-def check_json(body: bytes) -> None:
-    """Reject what is not a strict JSON object, or cannot be stored.
+def check_json(body: bytes, form: type = dict) -> None:
+    """Reject what is not a strict JSON object (or a list where this is the form), or cannot be stored.
 
     Raises:
         MalformedRequest: it is not JSON, is nested too deep, or has numbers or characters that cannot be stored.
-        WrongJsonType: it is JSON but not an object.
+        WrongJsonType: it is JSON of another form.
     """
-    if not isinstance(strict_json(body), dict):
-        raise WrongJsonType("The body must be a JSON object.")
+    if not isinstance(strict_json(body), form):
+        raise WrongJsonType(f"The body must be a JSON {'list' if form is list else 'object'}.")
 
 
 def strict_json(body: bytes) -> Any:

@@ -11,20 +11,20 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from pulpit.api.auth.rights import Rights
 from pulpit.api.failures import ErrorBody
-from pulpit.api.middleware import RIGHTS, USER
+from pulpit.api.middleware import RIGHTS, USER, strict_json
 from pulpit.api.v2.models import CallReport
 from pulpit.clock import Clock
 from pulpit.content import access
 from pulpit.content.port import ContentType
 from pulpit.delivery.log_reader import Announcements
 from pulpit.delivery.notifiers.kinds import NotifierTypes
-from pulpit.errors import InvalidValue, PulpitError
+from pulpit.errors import InvalidValue, MalformedRequest, PulpitError
 from pulpit.published.access import Exposure
 from pulpit.published.locate import Publications
 from pulpit.pulp3.progress import Progress
@@ -218,6 +218,28 @@ Provided = Annotated[Services, Depends(_services)]
 Asking = Annotated[User, Depends(_user)]
 Allowed = Annotated[Rights, Depends(_rights)]
 """The client's rights; `middleware.Authenticate` has checked them as far as the path allows."""
+
+
+def _criteria_in_query(
+    *,
+    filters: Annotated[str | None, Query(description="a filter as JSON")] = None,
+    field: Annotated[list[str] | None, Query(description="a key to show; once for each")] = None,
+    limit: Annotated[str | None, Query(description="a whole number")] = None,
+    skip: Annotated[str | None, Query(description="a whole number")] = None,
+) -> dict[str, Any]:
+    """Return the criteria of a search by GET, which are checked as those of a search by POST are.
+
+    Raises:
+        InvalidValue: `filters` is no JSON.
+    """
+    try:
+        given = {"filters": strict_json(filters.encode()) if filters else None}
+    except (MalformedRequest, UnicodeEncodeError):
+        raise InvalidValue("filters", "it must be JSON.") from None
+    return given | {"fields": field or None, "limit": limit or None, "skip": skip or None}
+
+
+QueriedCriteria = Annotated[dict[str, Any], Depends(_criteria_in_query)]
 
 
 def returns(status: int, model: type[BaseModel] | Any = None, *errors: int) -> Responses:

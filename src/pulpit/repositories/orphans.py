@@ -62,9 +62,9 @@ class Published:
 
 
 async def remove_orphans(
-    context: TaskContext, type_id: str | None = None, unit_id: str | None = None
+    context: TaskContext, type_id: str | None = None, unit_ids: Sequence[str] | None = None
 ) -> dict[str, int]:
-    """Remove all orphans, those of a type, or one, with their files; return how many of each type.
+    """Remove all orphans, those of a type, or some, with their files; return how many of each type.
 
     A concurrent sync that relies on one of the files notices when it commits, and downloads it again.
 
@@ -76,7 +76,7 @@ async def remove_orphans(
     def remove_units() -> dict[str, int]:
         with context.database.write() as tx:
             units.lock_artifacts(tx)
-            return orphans.remove_orphans(tx, type_id, unit_id)
+            return orphans.remove_orphans(tx, type_id, unit_ids)
 
     while portion := await in_thread(remove_units):
         for one, count in portion.items():

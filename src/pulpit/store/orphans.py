@@ -26,12 +26,13 @@ def orphan_keys(
     return [(row.id, row.key) for row in connection.execute(wanted)]
 
 
-def remove_orphans(tx: Transaction, type_id: str | None, unit_id: str | None) -> dict[str, int]:
-    """Delete a portion of the orphans (of a type, or one), and return how many of each type; `lock_artifacts` first."""
+def remove_orphans(tx: Transaction, type_id: str | None, unit_ids: Sequence[str] | None) -> dict[str, int]:
+    """Delete a portion of the orphans, and return how many of each type; `lock_artifacts` first."""
     condition = _unheld()
-    for column, value in ((units.c.type_id, type_id), (units.c.id, unit_id)):
-        if value is not None:
-            condition &= column == value
+    if type_id is not None:
+        condition &= units.c.type_id == type_id
+    if unit_ids is not None:
+        condition &= units.c.id.in_(unit_ids)
     wanted = select(units.c.id, units.c.type_id).where(condition).order_by(units.c.id).limit(MOST_AT_ONCE)
     found = {row.id: row.type_id for row in tx.connection.execute(wanted.with_for_update(of=units))}
     tx.connection.execute(delete(unit_files).where(unit_files.c.unit_id.in_(found)))

@@ -157,10 +157,13 @@ async def remove_chosen_units(work: Work) -> Completion:
 
 
 async def remove_unheld_units(work: Work) -> Completion:
-    """Remove orphans; the result counts them by type."""
-    arguments = work.task.arguments
-    removed = await remove_orphans(work.context, arguments["type_id"], arguments["unit_id"])
-    return Completion(state=tasks.FINISHED, result=removed)
+    """Remove orphans; the result counts them, by type unless only one type was asked for."""
+    type_id, unit_ids = work.task.arguments["type_id"], work.task.arguments["unit_id"]
+    if isinstance(unit_ids, str):  # a task that was queued by an older version
+        unit_ids = [unit_ids]
+    removed = await remove_orphans(work.context, type_id, unit_ids)
+    of_one_type = type_id is not None and unit_ids is None
+    return Completion(state=tasks.FINISHED, result=sum(removed.values()) if of_one_type else removed)
 
 
 def successful(repo_id: str, found: Sequence[Unit]) -> dict[str, Any]:

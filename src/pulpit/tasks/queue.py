@@ -208,10 +208,10 @@ def remove_units(tx: Transaction, repo_id: str, unit_ids: Sequence[str], *, logi
 
 
 def remove_orphans(
-    tx: Transaction, type_id: str | None, unit_id: str | None, *, login: str | None, clock: Clock
+    tx: Transaction, type_id: str | None, unit_ids: Sequence[str] | None, *, login: str | None, clock: Clock
 ) -> Task:
-    """Queue the removal of units that no repository holds: all, those of one type, or one."""
-    arguments = {"type_id": type_id, "unit_id": unit_id}
+    """Queue the removal of units that no repository holds: all, those of one type, or some of one type."""
+    arguments = {"type_id": type_id, "unit_id": unit_ids}
     new = NewTask(
         task_type=REMOVE_ORPHANS, arguments=arguments, tags=[ORPHANS], resource=ORPHANS, principal_login=login
     )

@@ -145,7 +145,7 @@ def test_orphans_are_counted_for_every_type_and_listed(api: Api, zoo: str) -> No
     for path, arguments in (
         ("", (None, None)),
         ("iso/", ("iso", None)),
-        (f"iso/{orphan['_id']}/", ("iso", orphan["_id"])),
+        (f"iso/{orphan['_id']}/", ("iso", [orphan["_id"]])),
     ):
         answer = api.client.delete(ORPHANS + path)
         assert answer.status_code == 202
@@ -153,6 +153,25 @@ def test_orphans_are_counted_for_every_type_and_listed(api: Api, zoo: str) -> No
             task = tasks.get(connection, answer.json()["spawned_tasks"][0]["task_id"])
         assert (task.arguments["type_id"], task.arguments["unit_id"]) == arguments
         assert task.tags == ["pulp:content_unit:orphans"]
+
+
+def test_chosen_orphans_are_removed_by_a_task_for_each_type(api: Api) -> None:
+    path = f"{V2}/content/actions/delete_orphans/"
+    chosen = [("rpm", "1"), ("iso", "2"), ("rpm", "3")]
+    body = [{"content_type_id": type_id, "unit_id": unit_id} for type_id, unit_id in chosen]
+    answer = api.client.post(path, json=body)
+    assert answer.status_code == 202
+    with api.database.read() as connection:
+        queued = [tasks.get(connection, one["task_id"]).arguments for one in answer.json()["spawned_tasks"]]
+    assert queued == [{"type_id": "rpm", "unit_id": ["1", "3"]}, {"type_id": "iso", "unit_id": ["2"]}]
+    assert api.client.post(path, json=[]).json()["spawned_tasks"] == []
+    for wrong, status, named in (
+        ({"content_type_id": "rpm"}, 400, None),
+        ([{"content_type_id": "rpm"}], 400, ["unit_id"]),
+        ([{"content_type_id": "nil", "unit_id": "1"}], 404, None),
+    ):
+        refused = api.client.post(path, json=wrong)
+        assert (refused.status_code, refused.json().get("missing_property_names")) == (status, named)
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
@@ -168,7 +187,7 @@ def test_units_of_a_type_wherever_they_are(api: Api, zoo: str) -> None:
     everything = api.client.get(f"{V2}/content/units/rpm/").json()
     assert sorted(unit["name"] for unit in everything) == ["ant", "bear", "cat"]
     assert {tuple(unit["repository_memberships"]) for unit in everything} == {("zoo",)}
-    assert api.client.get(everything[0]["_href"]).json() == everything[0]
+    assert api.client.get(everything[0]["_href"]).json() == everything[0] | {"children": {}}
     assert zoo
 
 
@@ -194,6 +213,17 @@ def test_a_type_that_nobody_installed_is_named(api: Api, path: str) -> None:
 def test_a_unit_that_is_not_there_is_named(api: Api) -> None:
     answer = api.client.get(f"{V2}/content/units/rpm/nil/")
     assert answer.json()["resources"] == {"content_type_id": "rpm", "content_unit_id": "nil"}
+
+
+def test_types_of_units_are_listed_with_where_they_are_described(api: Api) -> None:
+    [_, iso, _] = api.client.get(f"{V2}/content/types/").json()
+    assert iso == {"content_type": "iso", "_href": f"{V2}/content/types/iso/"}
+    assert api.client.get(iso["_href"]).json()["id"] == "iso"
+
+
+def test_a_copy_names_a_source_that_is_not_there(api: Api, zoo: str) -> None:
+    answer = api.client.post(f"{zoo}actions/associate/", json={"source_repo_id": "nil"})
+    assert (answer.status_code, answer.json()["property_names"]) == (400, ["source_repo_id"])
 
 
 def test_what_is_installed_is_listed_with_its_types_of_units(api: Api) -> None:

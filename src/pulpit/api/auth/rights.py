@@ -189,6 +189,7 @@ def _rule(methods: str, path: str, *verbs: Verb) -> tuple[frozenset[str], re.Pat
 
 
 _RULES: Final = (
+    _rule("GET HEAD", f"{_V2}/repositories/search/", Verb.READ),  # the endpoint filters
     _rule("GET HEAD", f"{_V2}{_REPOSITORY}/.*", Verb.READ),
     _rule("POST", f"{_V2}{_REPOSITORY}/search/units/", Verb.READ),
     _rule("GET HEAD", f"{_V1}{_REPOSITORY}/.*", Verb.READ),
@@ -199,7 +200,7 @@ _RULES: Final = (
     # From here on the endpoint checks, or filters what it shows.
     _rule("GET HEAD", f"{_V2}/repositories/", Verb.READ),
     _rule("POST", f"{_V2}/repositories/search/", Verb.READ),
-    _rule("GET HEAD", f"{_V2}/tasks/[^/]+/", Verb.READ, Verb.SYNC, Verb.PUBLISH),
+    _rule("GET HEAD", f"{_V2}/tasks/(?!search/)[^/]+/", Verb.READ, Verb.SYNC, Verb.PUBLISH),
     _rule("POST", f"{_V2}/content/uploads/", Verb.PUBLISH),
     _rule("GET HEAD PUT DELETE", f"{_V2}/content/uploads/[^/]+/.*", Verb.PUBLISH),
     _rule("GET HEAD", f"{_V1}/events(?:/[^/]+)?", Verb.READ, Verb.LISTEN),
@@ -224,11 +225,13 @@ def check_may(user: User, rights: Rights, method: str, path: str) -> Need | None
         if rights.token is not None:
             raise PermissionDenied("A token cannot log in; this needs the password.")
         return None
-    if rights.token is None and method in ("GET", "HEAD", "PUT") and path == f"{_V2}/users/{user.login}/":
+    searches = path.endswith(("/search/", "/search/units/"))
+    is_own = path == f"{_V2}/users/{user.login}/" and not searches
+    if rights.token is None and method in ("GET", "HEAD", "PUT") and is_own:
         return None
     if rights.is_admin:
         return None
-    reads = method in _READS or (method == "POST" and path.endswith(("/search/", "/search/units/")))
+    reads = method in _READS or (method == "POST" and searches)
     if reads and rights.may(Verb.READ):
         return None
     need = needed(method, path)

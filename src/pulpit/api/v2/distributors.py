@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from pulpit.api import criteria
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.redaction import SECRET_KEYS, masked, merged
-from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, Services, queued, returns
+from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, QueriedCriteria, Services, queued, returns
 from pulpit.api.v2.importers import repository_changed
 from pulpit.api.v2.models import V2, DistributorChanges, NewDistributor, SearchBody
 from pulpit.clock import iso
@@ -150,6 +150,14 @@ def show(connection: Connection, repo_id: str, distributor_id: str) -> dict[str,
     """
     found = repositories.distributor(connection, repo_id, distributor_id)
     return distributor_document(found)
+
+
+@router.get(
+    "/distributors/search/", operation_id="query_distributors", responses=returns(OK, list[dict[str, Any]], 400)
+)
+def query_distributors(queried: QueriedCriteria, services: Provided) -> JSONResponse:
+    """Find distributors of all repositories by criteria in the query."""
+    return search_distributors(SearchBody(criteria=queried), services)
 
 
 @router.post(

@@ -62,18 +62,29 @@ class TaskReport(Document):
 
 
 class SearchBody(BaseModel):
-    """A search; `importers` and `distributors` include those of repositories."""
+    """A search."""
 
-    criteria: SkipValidation[dict[str, Any]] = Field(default_factory=dict)
+    criteria: SkipValidation[dict[str, Any]]
+
+
+class RepositorySearchBody(SearchBody):
+    """A search for repositories, with their importers and distributors (`details`: both) if asked for."""
+
     importers: bool = False
     distributors: bool = False
+    details: bool = False
 
 
-class ContentSearchBody(BaseModel):
+class ContentSearchBody(SearchBody):
     """A search among the units of a type; `include_repos` adds the repositories that hold each."""
 
-    criteria: SkipValidation[dict[str, Any]] = Field(default_factory=dict)
     include_repos: bool = False
+
+
+class Selection(BaseModel):
+    """What an action applies to: everything, without criteria."""
+
+    criteria: SkipValidation[dict[str, Any]] = Field(default_factory=dict)
 
 
 class ListenerFilterChanges(BaseModel):
@@ -227,6 +238,8 @@ class RepositoryDocument(Document):
     notes: dict[str, Any]
     scratchpad: dict[str, Any]
     content_unit_counts: dict[str, int]
+    total_repository_units: int | None = None
+    locally_stored_units: int | None = None
     last_unit_added: str | None
     last_unit_removed: str | None
     href: str = Field(alias="_href")
@@ -288,13 +301,7 @@ class UserDocument(Document):
     id: str
 
 
-class UnitSearchBody(BaseModel):
-    """A search for units: `type_ids`, and `filters`, `fields` and `sort` with the keys `unit` and `association`."""
-
-    criteria: SkipValidation[dict[str, Any]] = Field(default_factory=dict)
-
-
-class CopyOrder(UnitSearchBody):
+class CopyOrder(Selection):
     """A copy of units out of another repository."""
 
     source_repo_id: StrictStr
@@ -350,10 +357,13 @@ class LoginDocument(Document):
 
 
 class NewUser(BaseModel):
-    """A new user; `role` is `admin`, `operator` or `reader`, `repo_ids` restricts the latter two."""
+    """A new user; `role` is `admin`, `operator` or `reader`, `repo_ids` restricts the latter two.
+
+    Without a password the user cannot log in until one is set.
+    """
 
     login: StrictStr
-    password: StrictStr
+    password: StrictStr | None = None
     name: StrictStr | None = None
     role: StrictStr = "reader"
     repo_ids: list[StrictStr] | None = None
@@ -402,7 +412,7 @@ class UserDelta(BaseModel):
 class UserChanges(BaseModel):
     """An update of a user."""
 
-    delta: UserDelta
+    delta: UserDelta = Field(default_factory=UserDelta)
 
 
 class ImportOrder(BaseModel):
@@ -432,6 +442,13 @@ class UploadIds(BaseModel):
     """All uploads."""
 
     upload_ids: list[str]
+
+
+class Orphan(BaseModel):
+    """One orphan to remove."""
+
+    content_type_id: StrictStr
+    unit_id: StrictStr
 
 
 class Counted(Document):

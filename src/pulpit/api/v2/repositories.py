@@ -14,7 +14,7 @@ from pulpit.api import criteria
 from pulpit.api.auth.rights import Verb
 from pulpit.api.criteria import Criteria
 from pulpit.api.endpoints import Endpoints
-from pulpit.api.services import CREATED, OK, QUEUED, Allowed, Asking, Provided, queued, returns
+from pulpit.api.services import CREATED, OK, QUEUED, Allowed, Asking, Provided, QueriedCriteria, queued, returns
 from pulpit.api.v2.distributors import attach_distributor, distributor_document, queue_distributor_update
 from pulpit.api.v2.importers import attach_importer, change_importer, importer_document, repository_changed
 from pulpit.api.v2.models import (
@@ -24,7 +24,7 @@ from pulpit.api.v2.models import (
     RepositoryChanges,
     RepositoryDelta,
     RepositoryDocument,
-    SearchBody,
+    RepositorySearchBody,
 )
 from pulpit.clock import iso
 from pulpit.errors import InvalidValue, MissingResource
@@ -98,14 +98,21 @@ def list_repositories(services: Provided, parts: Asked, rights: Allowed) -> JSON
     return JSONResponse([document for document in found if rights.may(Verb.READ, document["id"])])
 
 
+@router.get("/search/", operation_id="query_repositories", responses=returns(OK, list[RepositoryDocument], 400))
+def query_repositories(queried: QueriedCriteria, parts: Asked, services: Provided, rights: Allowed) -> JSONResponse:
+    """Find repositories by criteria in the query."""
+    body = RepositorySearchBody(criteria=queried, importers=parts.importers, distributors=parts.distributors)
+    return search_repositories(body, services, rights)
+
+
 @router.post("/search/", operation_id="search_repositories", responses=returns(OK, list[RepositoryDocument], 400))
-def search_repositories(body: SearchBody, services: Provided, rights: Allowed) -> JSONResponse:
+def search_repositories(body: RepositorySearchBody, services: Provided, rights: Allowed) -> JSONResponse:
     """Find repositories by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)
-    parts = Parts(importers=body.importers, distributors=body.distributors)
+    parts = Parts(importers=body.details or body.importers, distributors=body.details or body.distributors)
     with services.database.read() as connection:
         found = searched(connection, wanted, body.criteria, parts, lambda repo_id: rights.may(Verb.READ, repo_id))
-    always = [*_ALWAYS, *(name for name in ("importers", "distributors") if getattr(body, name))]
+    always = [*_ALWAYS, *(name for name in ("importers", "distributors") if getattr(parts, name))]
     return JSONResponse([wanted.trimmed(document, always) for document in found])
 
 
@@ -192,16 +199,21 @@ def searched(
     parts: Parts,
     may_read: Callable[[str], bool] = lambda _: True,
 ) -> list[criteria.Document]:
-    """Return the repositories that match the criteria and may be read, with the parts that `body` asks for."""
+    """Return the repositories that match the criteria and may be read, with the given parts.
+
+    Criteria may call the id `repo_id`, as Pulp 2's database did.
+    """
     filters = body.get("filters")
     ids = criteria.words(filters.get("id"), "$in") if isinstance(filters, dict) else None
     if ids is None:
-        return wanted.select(document for document in show(connection, parts=parts) if may_read(document["id"]))
-    found = []
-    for repo_id in sorted(filter(may_read, set(ids))):
-        with contextlib.suppress(MissingResource):
-            found += show(connection, repo_id=repo_id, parts=parts)
-    return wanted.select(found)
+        found = [document for document in show(connection, parts=parts) if may_read(document["id"])]
+    else:
+        found = []
+        for repo_id in sorted(filter(may_read, set(ids))):
+            with contextlib.suppress(MissingResource):
+                found += show(connection, repo_id=repo_id, parts=parts)
+    selected = wanted.select({**document, "repo_id": document["id"]} for document in found)
+    return [{key: value for key, value in document.items() if key != "repo_id"} for document in selected]
 
 
 def _changes(found: Repository, delta: RepositoryDelta) -> dict[str, Any]:

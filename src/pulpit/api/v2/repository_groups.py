@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from pulpit.api import criteria
 from pulpit.api.endpoints import Endpoints
-from pulpit.api.services import CREATED, OK, Provided, returns
+from pulpit.api.services import CREATED, OK, Provided, QueriedCriteria, returns
 from pulpit.api.v2.models import (
     V2,
     GroupChanges,
@@ -19,6 +19,7 @@ from pulpit.api.v2.models import (
     PublishOrder,
     RepositoryGroupDocument,
     SearchBody,
+    Selection,
 )
 from pulpit.api.v2.repositories import Parts, check_repository_id, merged_notes, searched
 from pulpit.errors import InvalidValue, MissingResource
@@ -60,6 +61,12 @@ def list_groups(services: Provided) -> JSONResponse:
     """List all groups by id."""
     with services.database.read() as connection:
         return JSONResponse([_document(group) for group in repository_groups.every(connection)])
+
+
+@router.get("/search/", operation_id="query_repository_groups", responses=returns(OK, list[dict[str, Any]], 400))
+def query_groups(queried: QueriedCriteria, services: Provided) -> JSONResponse:
+    """Find groups by criteria in the query."""
+    return search_groups(SearchBody(criteria=queried), services)
 
 
 @router.post("/search/", operation_id="search_repository_groups", responses=returns(OK, list[dict[str, Any]], 400))
@@ -105,7 +112,7 @@ def delete_group(group_id: str, services: Provided) -> JSONResponse:
     operation_id="add_repositories_to_group",
     responses=returns(OK, list[str], 400, 404),
 )
-def associate(group_id: str, body: SearchBody, services: Provided) -> JSONResponse:
+def associate(group_id: str, body: Selection, services: Provided) -> JSONResponse:
     """Add the matching repositories to the group, and list its members."""
     wanted = criteria.parse(body.criteria)
     with services.database.write() as tx:
@@ -119,7 +126,7 @@ def associate(group_id: str, body: SearchBody, services: Provided) -> JSONRespon
     operation_id="remove_repositories_from_group",
     responses=returns(OK, list[str], 400, 404),
 )
-def unassociate(group_id: str, body: SearchBody, services: Provided) -> JSONResponse:
+def unassociate(group_id: str, body: Selection, services: Provided) -> JSONResponse:
     """Remove the matching repositories from the group, and list its remaining members."""
     wanted = criteria.parse(body.criteria)
     with services.database.write() as tx:

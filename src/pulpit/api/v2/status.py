@@ -45,10 +45,16 @@ _ONE: Final = returns(OK, Document, 404)
 
 
 @_types.get("/plugins/types/", operation_id="list_types", responses=_LIST)
-@_types.get("/content/types/", operation_id="list_content_types", responses=_LIST)
 def list_types(services: Provided) -> JSONResponse:
     """List the types of units by id."""
     return JSONResponse([_type(type_id) for type_id in services.plugins.unit_types])
+
+
+@_types.get("/content/types/", operation_id="list_content_types", responses=_LIST)
+def list_content_types(services: Provided) -> JSONResponse:
+    """List where each type of units is described, by id."""
+    types = services.plugins.unit_types
+    return JSONResponse([{"content_type": type_id, "_href": f"{V2}/content/types/{type_id}/"} for type_id in types])
 
 
 @_types.get("/plugins/types/{type_id}/", operation_id="read_type", responses=_ONE)

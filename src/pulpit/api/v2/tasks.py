@@ -14,7 +14,7 @@ from pulpit.api.auth.rights import Rights, Verb
 from pulpit.api.criteria import words
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.redaction import checked_override
-from pulpit.api.services import NO_CONTENT, OK, QUEUED, Allowed, Asking, Provided, queued, returns
+from pulpit.api.services import NO_CONTENT, OK, QUEUED, Allowed, Asking, Provided, QueriedCriteria, queued, returns
 from pulpit.api.v2.models import PublishOrder, SearchBody, SyncOrder, TaskReport
 from pulpit.content import access
 from pulpit.errors import InvalidValue, MissingResource, PulpitError, UnsupportedValue
@@ -78,6 +78,12 @@ class PurgeWithoutState(PulpitError):
 
     status = 403
     code = "PLP1012"
+
+
+@_tasks.get("/search/", operation_id="query_tasks", responses=returns(OK, list[TaskReport], 400))
+def query_tasks(queried: QueriedCriteria, services: Provided) -> JSONResponse:
+    """Find tasks by criteria in the query."""
+    return search_tasks(SearchBody(criteria=queried), services)
 
 
 @_tasks.post("/search/", operation_id="search_tasks", responses=returns(OK, list[TaskReport], 400))

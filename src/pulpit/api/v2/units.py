@@ -3,30 +3,46 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from fastapi import Body, Query
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api import criteria
 from pulpit.api.criteria import Criteria
 from pulpit.api.endpoints import Endpoints
-from pulpit.api.services import OK, QUEUED, Asking, Provided, Services, queued, returns
-from pulpit.api.v2.models import V2, ContentSearchBody, CopyOrder, Counted, UnitDocument, UnitSearchBody
+from pulpit.api.services import OK, QUEUED, Asking, Provided, QueriedCriteria, Services, queued, returns
+from pulpit.api.v2.models import (
+    V2,
+    ContentSearchBody,
+    CopyOrder,
+    Counted,
+    Orphan,
+    SearchBody,
+    Selection,
+    UnitDocument,
+)
 from pulpit.clock import iso
 from pulpit.errors import InvalidValue, MissingResource, UnsupportedValue
 from pulpit.store import orphans, repositories, units
 from pulpit.store.units import Held, Unit
-from pulpit.store.users import User
 from pulpit.tasks import queue
 
 Document = dict[str, Any]
+TypeIds = Annotated[list[str] | None, Query()]
 
 _of_repository: Final = Endpoints(prefix="/repositories/{repo_id}", tags=["units"])
 
 
+@_of_repository.get("/search/units/", operation_id="query_units", responses=returns(OK, list[UnitDocument], 400, 404))
+def query_units(repo_id: str, queried: QueriedCriteria, services: Provided, type_ids: TypeIds = None) -> JSONResponse:
+    """Find units by criteria in the query; filters have the keys `unit` and `association`."""
+    return search_units(repo_id, SearchBody(criteria=queried | {"type_ids": type_ids}), services)
+
+
 @_of_repository.post("/search/units/", operation_id="search_units", responses=returns(OK, list[UnitDocument], 400, 404))
-def search_units(repo_id: str, body: UnitSearchBody, services: Provided) -> JSONResponse:
+def search_units(repo_id: str, body: SearchBody, services: Provided) -> JSONResponse:
     """Find units by Pulp 2's criteria, which are applied to the unit and its association separately."""
     wanted = parse(body.criteria)
     with services.database.read() as connection:
@@ -41,7 +57,10 @@ def copy_units(repo_id: str, body: CopyOrder, services: Provided, user: Asking) 
     source = body.source_repo_id
     with services.database.read() as connection:
         repositories.get(connection, repo_id)
-        repositories.get(connection, source)
+        try:
+            repositories.get(connection, source)
+        except MissingResource:
+            raise InvalidValue("source_repo_id", f"there is no repository {source}.") from None
         importer = repositories.importer(connection, repo_id)
         services.plugins.check_copy_config(importer.importer_type_id, body.override_config or {})
         chosen = find_ids(connection, source, wanted)
@@ -53,7 +72,7 @@ def copy_units(repo_id: str, body: CopyOrder, services: Provided, user: Asking) 
 
 
 @_of_repository.post("/actions/unassociate/", operation_id="remove_units", status_code=202, responses=QUEUED)
-def remove_units(repo_id: str, body: UnitSearchBody, services: Provided, user: Asking) -> JSONResponse:
+def remove_units(repo_id: str, body: Selection, services: Provided, user: Asking) -> JSONResponse:
     """Queue the removal of units; they are selected now."""
     wanted = parse(body.criteria)
     with services.database.read() as connection:
@@ -77,6 +96,15 @@ def list_units(type_id: str, services: Provided) -> JSONResponse:
         return JSONResponse(_with_repositories(connection, map(_content_document, units.of_type(connection, type_id))))
 
 
+@_of_type.get("/search/", operation_id="query_content_units", responses=returns(OK, list[Document], 400, 404))
+def query_units_of_type(
+    type_id: str, queried: QueriedCriteria, services: Provided, include_repos: str = ""
+) -> JSONResponse:
+    """Find units of a type by criteria in the query."""
+    body = ContentSearchBody(criteria=queried, include_repos=include_repos.lower() == "true")
+    return search_units_of_type(type_id, body, services)
+
+
 @_of_type.post("/search/", operation_id="search_content_units", responses=returns(OK, list[Document], 400, 404))
 def search_units_of_type(type_id: str, body: ContentSearchBody, services: Provided) -> JSONResponse:
     """Find units of a type by Pulp 2's criteria."""
@@ -97,7 +125,7 @@ def read_unit(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
     _check_type(type_id, services)
     with services.database.read() as connection:
         found = units.get(connection, type_id, unit_id)
-        return JSONResponse(_with_repositories(connection, [_content_document(found)])[0])
+        return JSONResponse({**_with_repositories(connection, [_content_document(found)])[0], "children": {}})
 
 
 @_of_type.get("/{unit_id}/pulp_user_metadata/", operation_id="read_user_metadata", responses=returns(OK, Document, 404))
@@ -133,6 +161,10 @@ def _with_repositories(connection: Connection, found: Iterable[Document]) -> lis
 
 
 _orphans_router: Final = Endpoints(prefix="/content/orphans", tags=["orphans"])
+_orphan_actions: Final = Endpoints(prefix="/content/actions/delete_orphans", tags=["orphans"])
+
+_MOST_ORPHANS: Final = 10_000
+"""Per request; they become parameters of one statement."""
 
 
 @_orphans_router.get("/", operation_id="count_orphans", responses=returns(OK, dict[str, Counted]))
@@ -162,27 +194,43 @@ def read_orphan(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
 @_orphans_router.delete("/", operation_id="remove_orphans", status_code=202, responses=QUEUED)
 def remove_orphans(services: Provided, user: Asking) -> JSONResponse:
     """Queue the removal of all orphans."""
-    return _queue_removal(None, None, services, user)
+    with services.database.write() as tx:
+        return queued(queue.remove_orphans(tx, None, None, login=user.login, clock=services.clock))
 
 
 @_orphans_router.delete("/{type_id}/", operation_id="remove_orphans_of_type", status_code=202, responses=QUEUED)
 def remove_orphans_of_type(type_id: str, services: Provided, user: Asking) -> JSONResponse:
     """Queue the removal of all orphans of one type."""
     _check_type(type_id, services)
-    return _queue_removal(type_id, None, services, user)
+    with services.database.write() as tx:
+        return queued(queue.remove_orphans(tx, type_id, None, login=user.login, clock=services.clock))
 
 
 @_orphans_router.delete("/{type_id}/{unit_id}/", operation_id="remove_orphan", status_code=202, responses=QUEUED)
 def remove_orphan(type_id: str, unit_id: str, services: Provided, user: Asking) -> JSONResponse:
     """Queue the removal of one orphan."""
-    with services.database.read() as connection:
-        _one_orphan(connection, type_id, unit_id)
-    return _queue_removal(type_id, unit_id, services, user)
-
-
-def _queue_removal(type_id: str | None, unit_id: str | None, services: Services, user: User) -> JSONResponse:
     with services.database.write() as tx:
-        return queued(queue.remove_orphans(tx, type_id, unit_id, login=user.login, clock=services.clock))
+        _one_orphan(tx.connection, type_id, unit_id)
+        return queued(queue.remove_orphans(tx, type_id, [unit_id], login=user.login, clock=services.clock))
+
+
+@_orphan_actions.post("/", operation_id="remove_chosen_orphans", status_code=202, responses=QUEUED)
+def remove_chosen_orphans(body: Annotated[list[Orphan], Body()], services: Provided, user: Asking) -> JSONResponse:
+    """Queue the removal of the given orphans, by a task for each type; units that a repository holds stay."""
+    by_type: dict[str, list[str]] = {}
+    for orphan in body:
+        by_type.setdefault(orphan.content_type_id, []).append(orphan.unit_id)
+    if len(body) > _MOST_ORPHANS:
+        raise InvalidValue("unit_id", f"there are more than {_MOST_ORPHANS}.")
+    for type_id in by_type:
+        _check_type(type_id, services)
+    with services.database.write() as tx:
+        return queued(
+            *(
+                queue.remove_orphans(tx, type_id, unit_ids, login=user.login, clock=services.clock)
+                for type_id, unit_ids in by_type.items()
+            )
+        )
 
 
 def _one_orphan(connection: Connection, type_id: str, unit_id: str) -> Document:
@@ -312,4 +360,4 @@ def _side(body: dict[str, Any], side: str) -> Criteria:
     return criteria.parse(own)
 
 
-router: Final = Endpoints.of(_of_repository, _of_type, _orphans_router)
+router: Final = Endpoints.of(_of_repository, _of_type, _orphans_router, _orphan_actions)

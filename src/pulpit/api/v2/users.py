@@ -5,6 +5,7 @@ everywhere or only in repositories that match their patterns.
 """
 
 import re
+import secrets
 from typing import Any, Final
 
 from fastapi.responses import JSONResponse
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pulpit.api import criteria
 from pulpit.api.auth.rights import ADMIN, LONGEST_PATTERN, OPERATOR, READER, ROLES, Rights, Verb, scopes_of
 from pulpit.api.endpoints import Endpoints
-from pulpit.api.services import CREATED, OK, Asking, Provided, Services, returns
+from pulpit.api.services import CREATED, OK, Asking, Provided, QueriedCriteria, Services, returns
 from pulpit.api.v2.models import (
     V2,
     LoginDocument,
@@ -51,7 +52,6 @@ _LONGEST_LOGIN: Final = 255
 _LONGEST_NAME: Final = 1000
 MOST_PATTERNS: Final = 25
 """Per user: each becomes a scope for every verb of the role."""
-_ALWAYS: Final = ("id", "login", "_id", "_href")
 
 
 @_users.post("/", operation_id="create_user", status_code=201, responses=returns(CREATED, UserDocument, 400, 409))
@@ -61,7 +61,8 @@ def create_user(body: NewUser, services: Provided) -> JSONResponse:
         raise InvalidValue("login", f"it has {len(body.login)} characters; {_LONGEST_LOGIN} are the most.")
     if not _LOGIN.match(body.login):
         raise InvalidValue("login", "it must be letters, digits, '.', '@', '-' and '_'.")
-    delta = UserDelta(name=body.name or body.login, password=body.password, role=body.role, repo_ids=body.repo_ids)
+    password = secrets.token_urlsafe() if body.password is None else body.password  # an unknown one lets nobody in
+    delta = UserDelta(name=body.name or body.login, password=password, role=body.role, repo_ids=body.repo_ids)
     columns = _checked(delta)
     with services.database.write() as tx:
         made = users.add(tx, body.login, now=services.clock(), **columns)
@@ -76,13 +77,19 @@ def list_users(services: Provided) -> JSONResponse:
         return JSONResponse([user_document(user) for user in users.every(connection)])
 
 
+@_users.get("/search/", operation_id="query_users", responses=returns(OK, list[dict[str, Any]], 400))
+def query_users(queried: QueriedCriteria, services: Provided) -> JSONResponse:
+    """Find users by criteria in the query."""
+    return search_users(SearchBody(criteria=queried), services)
+
+
 @_users.post("/search/", operation_id="search_users", responses=returns(OK, list[dict[str, Any]], 400))
 def search_users(body: SearchBody, services: Provided) -> JSONResponse:
-    """Find users by Pulp 2's criteria."""
+    """Find users by Pulp 2's criteria; `fields` are the only keys shown."""
     wanted = criteria.parse(body.criteria)
     with services.database.read() as connection:
         found = wanted.select(user_document(user) for user in users.every(connection))
-    return JSONResponse([wanted.trimmed(document, _ALWAYS) for document in found])
+    return JSONResponse([wanted.trimmed(document, ()) for document in found])
 
 
 @_users.get("/{login}/", operation_id="read_user", responses=returns(OK, UserDocument, 404))
