@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from pulpit.content.rpm import signatures
+from pulpit.content.rpm.yum import Yum
+from pulpit.errors import InvalidValue
 from support import yum
 from support.keeper import Keeper, somebody
 from support.upstream import Upstream, running
@@ -72,14 +74,19 @@ def test_only_packages_of_the_allowed_keys_are_taken(
 
     outcome = here.sync("zoo")
 
-    assert outcome.result == "failed"
+    assert (outcome.result, outcome.error_message) == ("success", None)
     assert here.nevras("zoo") == ["bear-4.1-1.noarch"]
-    assert "camel-1.0-1.noarch.rpm is not signed" in str(outcome.error_message)
+    assert outcome.details == {
+        "left_out_count": 1,
+        "left_out": [{"name": "camel-1.0-1.noarch.rpm", "reason": "is not signed"}],
+    }
+    assert outcome.summary is not None
 
     here.configure("zoo", allowed_keys=["0123abcd"])
-    refused = here.sync("zoo", {"force_full": True})
+    refused = here.sync("zoo", {"force_full": True, "remove_missing": True})
     assert refused.details is not None
-    assert any("none of the allowed keys" in error["error"] for error in refused.details["errors"])
+    assert any("none of the allowed keys" in entry["reason"] for entry in refused.details["left_out"])
+    assert here.nevras("zoo") == ["bear-4.1-1.noarch"]
 
 
 def test_packages_must_be_signed_if_asked_for(rpms: list[Path], upstream: Upstream, here: YumMirror) -> None:
@@ -88,11 +95,43 @@ def test_packages_must_be_signed_if_asked_for(rpms: list[Path], upstream: Upstre
 
     outcome = here.sync("zoo")
 
-    assert outcome.result == "failed"
+    assert outcome.result == "success"
     assert here.nevras("zoo") == []
+    assert outcome.details is not None
+    assert outcome.details["left_out_count"] == 2
+
+
+def test_with_public_keys_an_unsigned_package_is_a_failure(
+    rpms: list[Path], upstream: Upstream, here: YumMirror, keeper: Keeper
+) -> None:
+    serve(upstream, listed(packages(rpms)), rpms)
+    here.create("zoo", upstream.url, {"require_signature": True, "gpgkey": keeper.armoured})
+
+    outcome = here.sync("zoo")
+
+    assert (outcome.result, here.nevras("zoo")) == ("failed", [])
     assert outcome.details is not None
     assert outcome.details["failed_count"] == 2
     assert "is not signed" in outcome.details["errors"][0]["error"]
+
+
+def test_the_key_that_signed_is_shown_and_stays_when_it_is_synced_again(
+    rpms: list[Path], upstream: Upstream, here: YumMirror, keeper: Keeper, tmp_path: Path
+) -> None:
+    signed = keeper.sign_package(rpms[0], tmp_path / "signed")
+    serve(upstream, listed(packages([signed, rpms[1]])), [signed, rpms[1]])
+    here.create("zoo", upstream.url)
+    for updated in (0, 0):
+        assert here.sync("zoo", {"force_full": True}).updated_count == updated
+        signers = {held.unit.key["name"]: held.unit.metadata.get("signing_key") for held in here.held("zoo")}
+        assert signers == {"bear": keeper.fingerprint[-8:].lower(), "camel": None}
+
+
+@pytest.mark.parametrize("key_id", ["0123456", "012345678", "0x01234567z", "", 7])
+def test_what_is_no_key_id_is_refused(key_id: object) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        Yum().check_importer_config({"allowed_keys": [key_id]})
+    assert refused.value.property_names == ["allowed_keys"]
 
 
 def altered(rpm: Path, change: Callable[[bytes], bytes]) -> Path:

@@ -93,7 +93,7 @@ class Withdrawal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeftOut:
-    """An entry of an upstream's metadata that is invalid and skipped; the others are used.
+    """An entry of an upstream that is skipped, because it is invalid or refused; the others are used.
 
     What a repository holds in its slot stays, whatever else the upstream dropped.
     """
@@ -327,6 +327,8 @@ class Progress:
     """Files by type of their unit, if the content type counts them."""
     files_done: dict[str, int] = field(default_factory=dict)
     failures: list[FileFailure] = field(default_factory=list)
+    refused: int = 0
+    """Units that are left out because the content type refuses their files."""
 
     def __post_init__(self) -> None:
         self.enter(self.phase)
@@ -407,10 +409,10 @@ class ContentType(Protocol):
             WorkFailed: it is unavailable.
         """
 
-    def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | None:
-        """Say why a completely downloaded file is rejected, as the end of a sentence, or return `None`.
+    def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | LeftOut | None:
+        """Say why a complete file is rejected, as the end of a sentence, or return `None`; called in threads.
 
-        Called in threads.
+        A sync fails for a sentence, and goes on without the unit for a `LeftOut`: what the configuration does not want.
         """
         del unit, local, config
         return None

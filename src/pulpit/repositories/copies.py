@@ -1,10 +1,11 @@
 """Units copied from another repository, or removed, at a user's request."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from sqlalchemy import Connection
 
-from pulpit.content.port import Config
+from pulpit.content.port import Config, ContentType, WantedUnit
 from pulpit.errors import InvalidValue
 from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
@@ -25,6 +26,8 @@ async def copy_units(  # noqa: PLR0917 - from where to where, which, and how
     options: Config,
 ) -> list[Unit]:
     """Add units of one repository to another; return the selected units and those that were copied with them.
+
+    Units that the target's importer would refuse of an upstream stay out.
 
     Raises:
         MissingResource: a repository, or the target's importer, does not exist.
@@ -67,7 +70,11 @@ def _copy(  # noqa: PLR0917 - as above
         wanted = [held for held in units.held(connection, source_id, type_ids) if chosen(held)]
         source, target = HeldContent(connection, source_id), HeldContent(connection, target_id)
         along = content_type.copied_along(list(map(stored, wanted)), source, target, options)
-    ids = {held.unit.id for held in wanted} | set(along)
+        ids = {held.unit.id for held in wanted} | set(along)
+        config = {**repositories.importer(connection, target_id).config, **options}
+        everything = units.held(connection, source_id) if along else wanted
+        offered = (held.unit for held in everything if held.unit.id in ids)
+        ids = {unit.id for unit in offered if not _is_refused(context, content_type, unit, config)}
     with context.database.write() as tx:
         units.lock_artifacts(tx)
         found = _chosen(tx.connection, source_id, None, lambda held: held.unit.id in ids)
@@ -79,6 +86,12 @@ def _copy(  # noqa: PLR0917 - as above
             slots = [content_type.slot(unit.type_id, unit.key) for unit in portion]
             units.hold(tx, target_id, portion, slots, now=context.clock(), recorder=context.recorder)
     return found
+
+
+def _is_refused(context: TaskContext, content_type: ContentType, unit: Unit, config: Config) -> bool:
+    wanted = WantedUnit(type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=())
+    files = [partial(context.storage.local, file.sha256) for file in unit.files]
+    return any(content_type.flaw(wanted, local, config) for local in files)
 
 
 def _chosen(connection: Connection, repo_id: str, type_ids: Sequence[str] | None, chosen: Chooses) -> list[Unit]:

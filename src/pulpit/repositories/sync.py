@@ -173,8 +173,10 @@ class _Run:
                 await self._download(downloads, coming)
                 planned += coming
                 coming = await in_thread(self._planning.of, self._instead())
-            complete = await in_thread(self._examined, [plan for plan in planned if not plan.missing])
+            complete, refused = await in_thread(self._examined, [plan for plan in planned if not plan.missing])
             if await in_thread(self._commit, complete):
+                self._left_out += refused
+                self._progress.refused += len(refused)
                 return
             self._progress.units_done, self._progress.bytes_done, self._failed_files = before
             self._progress.done, self._progress.files_done = done, files_done
@@ -237,8 +239,8 @@ class _Run:
         self._gone.clear()
         return others
 
-    def _examined(self, complete: list[Planned]) -> list[Planned]:
-        """Return the units whose files the content type accepts.
+    def _examined(self, complete: list[Planned]) -> tuple[list[Planned], list[LeftOut]]:
+        """Return the units whose files the content type accepts, and those that are left out.
 
         Concurrently, because a check may run other programs.
         """
@@ -247,17 +249,20 @@ class _Run:
             judged = pool.map(lambda portion: [self._flaw(plan) for plan in portion], portions)
             flaws = [flaw for portion in judged for flaw in portion]
         for flaw in flaws:
-            if flaw is not None:
+            if isinstance(flaw, tuple):
                 self._count_failure(*flaw)
-        return [plan for plan, flaw in zip(complete, flaws, strict=True) if flaw is None]
+        accepted = [plan for plan, flaw in zip(complete, flaws, strict=True) if flaw is None]
+        return accepted, [flaw for flaw in flaws if isinstance(flaw, LeftOut)]
 
-    def _flaw(self, plan: Planned) -> tuple[WantedFile, str, str] | None:
+    def _flaw(self, plan: Planned) -> tuple[WantedFile, str, str] | LeftOut | None:
         """Return a rejected file of a unit, its URL and the reason; `None` if all are accepted."""
         sha256s = [plan.files[wanted.relative_path].sha256 for wanted in plan.unit.files]
         files = [partial(self._storage.local, sha256) for sha256 in sha256s]
         with suppress(FileNotFoundError):  # an orphan, removed since: the commit notices, and it is downloaded again
             for wanted, local in zip(plan.unit.files, files, strict=True):
                 flaw = self._type.flaw(plan.unit, local, self._config)
+                if isinstance(flaw, LeftOut):
+                    return flaw
                 if flaw:
                     url = public(wanted.urls[0])
                     return wanted, url, f"{url} {flaw}."

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from pulpit.content.port import StoredFile, StoredUnit, WantedUnit
+from pulpit.content.port import LeftOut, StoredFile, StoredUnit, WantedUnit
 from pulpit.errors import InvalidValue, WorkFailed
 from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
@@ -74,7 +74,8 @@ def _import(
         config = repositories.importer(connection, repo_id).config
     flaw = content_type.flaw(wanted, lambda: path, config)
     if flaw:
-        raise InvalidValue("upload_id", f"the uploaded file {flaw}.")
+        reason = flaw.reason if isinstance(flaw, LeftOut) else flaw
+        raise InvalidValue("upload_id", f"the uploaded file {reason}.")
     name = wanted.files[0].relative_path
     stored = StoredFile(relative_path=name, sha256=file.sha256, size=file.size)
     new = NewUnit(

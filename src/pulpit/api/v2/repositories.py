@@ -98,7 +98,7 @@ def list_repositories(services: Provided, parts: Asked, rights: Allowed) -> JSON
     return JSONResponse([document for document in found if rights.may(Verb.READ, document["id"])])
 
 
-@router.get("/search/", operation_id="query_repositories", responses=returns(OK, list[RepositoryDocument], 400))
+@router.get("/search/", operation_id="query_repositories", responses=returns(OK, list[dict[str, Any]], 400))
 def query_repositories(queried: QueriedCriteria, parts: Asked, services: Provided, rights: Allowed) -> JSONResponse:
     """Find repositories by criteria in the query."""
     body = RepositorySearchBody(criteria=queried, importers=parts.importers, distributors=parts.distributors)

@@ -80,7 +80,7 @@ class PurgeWithoutState(PulpitError):
     code = "PLP1012"
 
 
-@_tasks.get("/search/", operation_id="query_tasks", responses=returns(OK, list[TaskReport], 400))
+@_tasks.get("/search/", operation_id="query_tasks", responses=returns(OK, list[dict[str, Any]], 400))
 def query_tasks(queried: QueriedCriteria, services: Provided) -> JSONResponse:
     """Find tasks by criteria in the query."""
     return search_tasks(SearchBody(criteria=queried), services)

@@ -35,7 +35,7 @@ TypeIds = Annotated[list[str] | None, Query()]
 _of_repository: Final = Endpoints(prefix="/repositories/{repo_id}", tags=["units"])
 
 
-@_of_repository.get("/search/units/", operation_id="query_units", responses=returns(OK, list[UnitDocument], 400, 404))
+@_of_repository.get("/search/units/", operation_id="query_units", responses=returns(OK, list[Document], 400, 404))
 def query_units(repo_id: str, queried: QueriedCriteria, services: Provided, type_ids: TypeIds = None) -> JSONResponse:
     """Find units by criteria in the query; filters have the keys `unit` and `association`."""
     return search_units(repo_id, SearchBody(criteria=queried | {"type_ids": type_ids}), services)

@@ -16,20 +16,13 @@ from pulpit.content.port import Config, Content, StoredUnit
 from pulpit.content.rpm import comps, modules, packages, updateinfo
 from pulpit.content.rpm.lists import HEADS, TAILS
 from pulpit.content.rpm.versions import evr
-from pulpit.errors import InvalidValue, WorkFailed
+from pulpit.errors import WorkFailed
 from pulpit.text import shown
-
-
-def _unsigned_too(name: str, value: object) -> None:
-    """Accept `false` alone: clients of Pulp 2 say so that unsigned packages are copied too, as they always are here."""
-    if value is not False:
-        raise InvalidValue(name, "it can only be false: signatures are checked by a sync, not by a copy.")
-
 
 OPTIONS: Final = {
     "recursive": feed.boolean,
     "recursive_conservative": feed.boolean,
-    "require_signature": _unsigned_too,
+    "require_signature": feed.boolean,
 }
 """Options of a copy, as in Pulp 2; the second copies nothing that the target has in any version."""
 

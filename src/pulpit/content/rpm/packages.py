@@ -23,6 +23,8 @@ from pulpit.text import shown
 RPM: Final = "rpm"
 SRPM: Final = "srpm"
 TYPES: Final = (RPM, SRPM)
+SIGNER: Final = "signing_key"
+"""Pulp 2's name of the short id of the key that signed a package; an unsigned one has none."""
 SOURCE: Final = frozenset({"src", "nosrc"})
 
 _BATCH: Final = 500

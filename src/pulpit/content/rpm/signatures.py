@@ -29,6 +29,7 @@ _MOST_ENTRIES: Final = 65_536
 _MOST_STORE: Final = 64 * MIB
 _MOST_SIGNATURES: Final = 4096 * KIB
 _PIECE: Final = MIB
+_SHORT: Final = 8
 
 _OF_HEADER: Final = frozenset({267, 268})  # DSAHEADER, RSAHEADER
 _OF_ALL: Final = frozenset({1002, 1005})  # PGP, GPG
@@ -128,6 +129,13 @@ def flaw(path: Path, allowed: Collection[str], public_keys: str | None, *, requi
     ):
         return f"is signed by {', '.join(sorted(signers))}, which is none of the allowed keys"
     return None
+
+
+def short_key_id(path: Path) -> str | None:
+    """Return the last eight digits of the key that a package's first signature names; `None` if it is not signed."""
+    with path.open("rb") as file:
+        first = next(signatures(file), None)
+    return first.signer[-_SHORT:] if first else None
 
 
 def signatures(file: BinaryIO) -> Iterator[Signature]:

@@ -14,6 +14,7 @@ from pulpit.content.port import (
     Content,
     ContentType,
     Description,
+    LeftOut,
     LocalFile,
     Phase,
     Progress,
@@ -55,7 +56,10 @@ SKIPPABLE: Final = (
 CHECKSUM_TYPES: Final = ("md5", "sha", "sha1", "sha224", "sha256", "sha384", "sha512")
 _VARIABLE: Final = re.compile(r"\$\{?(releasever_major|releasever_minor|releasever|basearch|arch)\b")
 _LONGEST_THRESHOLD: Final = 100 * 366 * 24 * 3600
-_KEY_ID: Final = re.compile(r"(0x)?[0-9A-Fa-f]{8,64}\Z")
+_KEY_ID: Final = re.compile(r"(0x)?[0-9A-Fa-f]+\Z")
+_KEY_ID_DIGITS: Final = (8, 16, 32, 40, 64)
+"""Of short and long key ids, and of fingerprints of versions 3, 4 and 6."""
+_KEY_IDS: Final = "of 8 or 16 hexadecimal digits, or a fingerprint of 32, 40 or 64"
 _PACKAGES: Final = (*packages.TYPES, repomd.FILE)
 _SYNC_PARTS: Final = (
     ("content", _PACKAGES),
@@ -123,18 +127,30 @@ class Yum(ContentType):
     async def read(self, upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
         return await reading.read(upstream, config, memory)
 
-    def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | None:
-        """Check the package's signature, if that is configured."""
+    def flaw(self, unit: WantedUnit, local: LocalFile, config: Config) -> str | LeftOut | None:
+        """Check the package's signature, if that is configured.
+
+        Who is not wanted as a signer is left out, as in Pulp 2; a signature that is not right is a failure.
+        """
         required, allowed = bool(config.get("require_signature")), config.get("allowed_keys") or ()
         if unit.type_id not in packages.TYPES or not (required or allowed):
             return None
-        return signatures.flaw(local(), allowed, config.get("gpgkey"), required=required)
+        flaw = signatures.flaw(local(), allowed, config.get("gpgkey"), required=required)
+        if flaw is None or config.get("gpgkey"):
+            return flaw
+        return LeftOut(name=unit.metadata["filename"], reason=flaw, slot=unit.slot)
 
     def described(self, unit: WantedUnit, files: Sequence[LocalFile], known: Mapping[str, Any] | None) -> WantedUnit:
-        """Complete a package that is missing from some lists from its file; a stored one is complete already."""
-        if not isinstance(unit, packages.PartlyListed):
+        """Note a package's signer, and complete one that is missing from some lists from its file.
+
+        A stored one is complete already.
+        """
+        if unit.type_id not in packages.TYPES:
             return unit
-        return replace(unit, detail=b"") if known is not None else packages.completed(unit, files[0]())
+        if isinstance(unit, packages.PartlyListed):
+            unit = replace(unit, detail=b"") if known is not None else packages.completed(unit, files[0]())
+        signer = known.get(packages.SIGNER) if known is not None else signatures.short_key_id(files[0]())
+        return replace(unit, metadata=unit.metadata | {packages.SIGNER: signer}) if signer else unit
 
     def surplus(self, held: Iterator[StoredUnit], config: Config) -> Collection[str]:
         """Return packages of which enough newer ones are held."""
@@ -154,7 +170,8 @@ class Yum(ContentType):
         if type_id not in packages.TYPES:
             known = ", ".join((*packages.TYPES, *forms.TYPES, repomd.FILE))
             raise InvalidValue("unit_type_id", f"only {known} can be uploaded.")
-        return packages.from_file(path, file.relative_path, key, file.sha256, file.size)
+        unit = packages.from_file(path, file.relative_path, key, file.sha256, file.size)
+        return self.described(unit, [lambda: path], None)
 
     def written_by_hand(
         self, type_id: str, key: dict[str, Any], metadata: dict[str, Any], path: Path
@@ -222,13 +239,19 @@ def _types(name: str, value: Any) -> None:
 
 
 def _key_ids(name: str, value: Any) -> None:
-    if not isinstance(value, list) or not all(isinstance(key_id, str) and _KEY_ID.match(key_id) for key_id in value):
-        raise InvalidValue(name, "it must be a list of key ids: 8 to 64 hexadecimal digits each.")
+    if not isinstance(value, list) or not all(map(_is_key_id, value)):
+        raise InvalidValue(name, f"it must be a list of key ids, each {_KEY_IDS}.")
 
 
 def _key_id(name: str, value: Any) -> None:
+    if not _is_key_id(value):
+        raise InvalidValue(name, f"it must be a key id {_KEY_IDS}.")
+
+
+def _is_key_id(value: Any) -> bool:
     if not isinstance(value, str) or not _KEY_ID.match(value):
-        raise InvalidValue(name, "it must be a key id or fingerprint: 8 to 64 hexadecimal digits.")
+        return False
+    return len(value.removeprefix("0x")) in _KEY_ID_DIGITS
 
 
 def _public_keys(name: str, value: Any) -> None:
@@ -276,7 +299,8 @@ def _content(progress: Progress) -> dict[str, Any]:
         "items_total": total,
         "items_left": total - done,
         "error_details": [
-            {"name": failure.name, "url": failure.url, "error": failure.error} for failure in progress.failures
+            *({"name": failure.name, "url": failure.url, "error": failure.error} for failure in progress.failures),
+            *([{"error_code": "invalid_package_signature", "count": progress.refused}] if progress.refused else ()),
         ],
         "details": {"rpm_total": total, "rpm_done": done, "drpm_total": 0, "drpm_done": 0},
     }
