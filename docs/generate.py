@@ -14,14 +14,13 @@ ASYNCAPI: Final = Path(__file__).parent / "asyncapi.json"
 HEAD: Final = """\
 # Configuration
 
-Pulpit needs none. What you want otherwise stands in `/etc/pulp/server.conf`, an INI file as Pulp 2 had it; another
-place is named by `pulpit serve --config FILE` or the environment variable `PULP_SERVER_CONF`. Each key is also an
-environment variable, and a variable beats the file; an option of `pulpit serve` (`--data-dir`, `--host`, `--port`,
-`--broker-port`, `--log-format`) beats both. One pair of quotes around a value is taken off, and `true` may also be
-written `yes`, `on` or `1`. A value that cannot work ends the start with one sentence that names the key, and exit code
-78; an unknown key, of which a file of Pulp 2 has many, is logged and left alone.
+Pulpit needs no configuration. Settings are in `/etc/pulp/server.conf`, an INI file as in Pulp 2; `pulpit serve --config FILE`
+or the environment variable `PULP_SERVER_CONF` names another file. Each key is also an environment variable, which overrides
+the file; an option of `pulpit serve` (`--data-dir`, `--host`, `--port`, `--broker-port`, `--log-format`) overrides both. One
+pair of quotes around a value is removed, and `true` may also be written `yes`, `on` or `1`. An invalid value ends the start
+with a message that names the key, and exit code 78; unknown keys, of which a file of Pulp 2 has many, are logged and ignored.
 
-This page is made from the code by `make docs`.
+This page is generated from the code by `make docs`.
 """
 TABLE: Final = "\n| key | default | unit | meaning | variable |\n|---|---|---|---|---|\n"
 
