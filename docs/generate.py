@@ -14,11 +14,12 @@ ASYNCAPI: Final = Path(__file__).parent / "asyncapi.json"
 HEAD: Final = """\
 # Configuration
 
-Pulpit needs no configuration. Settings are in `/etc/pulp/server.conf`, an INI file as in Pulp 2; `pulpit serve --config FILE`
-or the environment variable `PULP_SERVER_CONF` names another file. Each key is also an environment variable, which overrides
-the file; an option of `pulpit serve` (`--data-dir`, `--host`, `--port`, `--broker-port`, `--log-format`) overrides both. One
-pair of quotes around a value is removed, and `true` may also be written `yes`, `on` or `1`. An invalid value ends the start
-with a message that names the key, and exit code 78; unknown keys, of which a file of Pulp 2 has many, are logged and ignored.
+Pulpit needs no configuration. Settings are in `/etc/pulp/server.conf`, an INI file as in Pulp 2; `pulpit serve
+--config FILE` or the environment variable `PULP_SERVER_CONF` names another file. Each key is also an environment
+variable, which overrides the file; an option of `pulpit serve` (`--data-dir`, `--host`, `--port`, `--broker-port`,
+`--log-format`) overrides both. One pair of quotes around a value is removed, and `true` may also be written `yes`, `on`
+or `1`. An invalid value ends the start with a message that names the key, and exit code 78; unknown keys, of which a
+file of Pulp 2 has many, are logged and ignored.
 
 This page is generated from the code by `make docs`.
 """
