@@ -27,6 +27,7 @@ from pulpit.pulp3.reader import Reader
 from pulpit.settings import Pulp3Settings
 from support import postgresql, pulp3
 from support.database import fresh, told
+from support.ports import free_port
 from support.pulp3 import Cluster, Pulp3
 from support.server import Server, pulpit
 from support.waiting import until
@@ -68,6 +69,14 @@ def run(*words: str, config: str = "/dev/null", code: int = 0) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout
+
+
+def said(verb: str, url: str) -> str:
+    """What `pulpit pulp3 …` says as it refuses."""
+    command = [sys.executable, "-m", "pulpit.cli", "pulp3", verb, "--database-url", url, "--config", "/dev/null"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 78, done.stdout + done.stderr
+    return done.stderr
 
 
 class Pulp:
@@ -135,6 +144,79 @@ def test_pulpits_own_tables_may_stand_in_the_same_server(
         assert types(server, "zoo", 4) == PAIR * 2
     with pulp.cluster.connect("postgres") as connection:
         connection.execute(f"DROP DATABASE IF EXISTS {database}_own WITH (FORCE)".encode())
+
+
+def test_who_owns_pulps_tables_owns_what_is_attached_and_backs_it_up(pulp: Pulp3, database: str) -> None:
+    owner, other = f"{database}_owner", f"{database}_other"
+    url = pulp.cluster.url(database)
+    run("pulp3", "detach", "--database-url", url)
+    with pulp.cluster.connect(database) as connection:
+        for role in (owner, other):
+            connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD '{pulp.cluster.password}'".encode())
+        tables = connection.execute(
+            "SELECT format('%I', tablename) FROM pg_tables WHERE schemaname = 'public'"
+        ).fetchall()
+        for (table,) in tables:
+            connection.execute(f"ALTER TABLE {table} OWNER TO {owner}".encode())
+        try:
+            assert f"connect as {owner} or as a superuser" in said("attach", url.replace("//postgres:", f"//{other}:"))
+            run("pulp3", "attach", "--database-url", url)
+            assert pulp.cluster.dump(database, user=owner)
+            run("pulp3", "detach", "--database-url", url.replace("//postgres:", f"//{owner}:"))
+        finally:
+            connection.execute(f"REASSIGN OWNED BY {owner} TO postgres; DROP ROLE {owner}, {other}".encode())
+
+
+POOLER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+@contextlib.contextmanager
+def pool(cluster: Cluster, mode: str) -> Iterator[int]:
+    """A pgbouncer before a cluster; yields its port."""
+    port, folder = free_port(), Path(tempfile.mkdtemp(prefix="pulpit-pool-"))
+    (folder / "users").write_text(f'"postgres" "{cluster.password}"\n')
+    (folder / "ini").write_text(
+        f"[databases]\n* = host=127.0.0.1 port={cluster.port}\n[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\n"
+        f"unix_socket_dir=\nauth_type=plain\nauth_file={folder}/users\npool_mode={mode}\n"
+    )
+    as_user = []
+    if os.geteuid() == 0:  # as which it does not run
+        as_user = ["-u", "postgres"]
+        for path in (folder, *folder.iterdir()):
+            shutil.chown(path, "postgres")
+    command = [str(POOLER), *as_user, str(folder / "ini")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield port
+        finally:
+            process.terminate()
+            process.wait(60)
+            shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(POOLER is None, reason="pgbouncer is not installed")
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+def test_a_pool_that_passes_on_no_notifications_is_noticed(
+    pulp: Pulp3, database: str, tmp_path: Path, mode: str
+) -> None:
+    """What is set or locked in the session of another one goes astray there, so that a second reader would stand by."""
+
+    async def story(port: int) -> None:
+        url = pulp.cluster.url(database).replace(f":{pulp.cluster.port}/", f":{port}/")
+        with fresh(tmp_path) as (own, _), pulp.cluster.connect(database) as connection:
+            tables = Pulp(connection)
+            for count in (2, 4):
+                reader = Reader("", Pulp3Settings(database_url=url, reconcile_seconds=1), own, system_clock)
+                reading = asyncio.create_task(reader.run())
+                await becomes(reader, State.READING)
+                assert (reader.progress.reason is None) == (mode == "session")
+                tables.sync()
+                await asyncio.to_thread(until, lambda n=count: len(told(own)) == n, what="the events", seconds=120)
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+
+    with pool(pulp.cluster, mode) as port:
+        asyncio.run(story(port))
 
 
 def test_several_pulps_have_names_and_one_of_them_tells_every_task(pulp: Pulp3, database: str, tmp_path: Path) -> None:
@@ -271,6 +353,7 @@ def test_the_reader_goes_where_a_failover_goes(pulp: Pulp3, database: str, tmp_p
                 assert types(server, "zoo", 3) == [*PAIR, PAIR[0]]
             with second.connect(database) as there:
                 until(lambda: len(there.execute("SELECT FROM pulpit.outbox").fetchall()) == 3, what="the standby")
+            assert "name the primary server" in said("detach", second.url(database))
             first.stop(signal.SIGQUIT)
             until(lambda: pulps(server)[""]["state"] == "down", what="the reader to notice", seconds=120)
             second.promote()

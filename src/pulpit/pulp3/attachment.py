@@ -131,6 +131,7 @@ def attach(connection: "psycopg.Connection[Any]", where: str) -> bool:
         ConflictingOperation: Pulp's tables stay locked.
     """
     schema = _schema_of_pulp(connection, where)
+    _check_owner(connection, schema, where)
     _check_columns(connection, schema, where)
     now = status(connection, where)
     if now.version is not None and now.version > VERSION:
@@ -238,6 +239,8 @@ def with_connection(section: Pulp3Settings, work: Callable[["psycopg.Connection[
 
 def sentence(error: psycopg.Error) -> str:
     """Return the first line of PostgreSQL's message; it contains users and hosts, but never a password."""
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return "it takes no writes, as a standby does; name the primary server"
     return (error.diag.message_primary or str(error)).strip().partition("\n")[0].rstrip(".")
 
 
@@ -250,6 +253,16 @@ def _schema_of_pulp(connection: "psycopg.Connection[Any]", where: str) -> str:
         reason = f"{where} has no table core_task that this user can see, so it is no Pulp 3's."
         raise ConfigurationError("[pulp3] database_url", reason)
     return str(schema)
+
+
+def _check_owner(connection: "psycopg.Connection[Any]", schema: str, where: str) -> None:
+    wanted = "SELECT relowner::regrole, pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = %s::regclass"
+    [(owner, may_act)] = connection.execute(wanted, (_qualified(schema, "core_task"),)).fetchall()
+    if not may_act:
+        reason = (
+            f"Pulp's tables in {where} belong to {owner}; connect as {owner} or as a superuser. Nothing was changed."
+        )
+        raise ConfigurationError("[pulp3] database_url", reason)
 
 
 def _check_columns(connection: "psycopg.Connection[Any]", schema: str, where: str) -> None:

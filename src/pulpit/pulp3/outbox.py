@@ -3,6 +3,8 @@
 So a suspended reader never blocks Pulp's triggers.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -21,6 +23,7 @@ KEPT: Final = "7 days"
 RECONCILED: Final = "6 days"
 """How far back the reconciler looks when it starts; less than rows are kept."""
 RECONCILED_AFTERWARDS: Final = "1 day"
+PROBE_SECONDS: Final = 5
 _FORGOTTEN_AT_ONCE: Final = 5_000
 _NAMES: Final[Mapping[str, tuple[str, str]]] = {
     "file.file": ("file_filecontent", "c.relative_path"),
@@ -55,6 +58,24 @@ async def check_attached(connection: Connection) -> None:
         raise NotAttached(
             f"it is attached in version {version}, and this Pulpit reads {VERSION}; run: pulpit pulp3 attach"
         )
+
+
+async def has_session(connection: Connection, conninfo: str) -> bool:
+    """Whether all statements run in one session; a pool that works by transactions gives each another one.
+
+    A pool is noticed because the server's process is not the one that the connection was said to have. If it works by
+    transactions, a second one gets the session that the first has just left.
+    """
+    if connection.info.backend_pid == (own := await _process(connection)):
+        return True
+    with contextlib.suppress(TimeoutError):  # it has no session for the second one, because the first keeps its own
+        async with (
+            asyncio.timeout(PROBE_SECONDS),
+            await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as other,
+            other.transaction(),
+        ):
+            return await _process(other) != own and await _process(connection) == own
+    return True
 
 
 async def become_reader(connection: Connection) -> bool:
@@ -170,6 +191,10 @@ async def changed(connection: Connection, version: Mapping[str, Any]) -> dict[st
         "removed": sorted(known["version_removed_id"])[:MOST_NAMES],
         "complete": is_complete,
     }
+
+
+async def _process(connection: Connection) -> int:
+    return int(await _one(connection, "SELECT pg_backend_pid()"))
 
 
 async def _one(connection: Connection, query: str, values: Any = None) -> Any:

@@ -44,6 +44,10 @@ OPEN_PATIENCE: Final = timedelta(seconds=10)
 WORK_KEPT: Final = timedelta(days=30)
 """How long ended tasks are remembered; longer than rows stay in any outbox."""
 FULL_ROUND_SECONDS: Final = 3600.0
+_POOLED: Final = (
+    f"a pool that works by transactions stands between, so it is looked at every {LOOK_SECONDS:.0f} s instead of when "
+    "something happens; connect past the pool"
+)
 _GIVEN_UP: Final = "The publication was given up before it was complete."
 _GONE: Final = "Pulp does not know this task any more: it was deleted, or the database was restored from a backup."
 
@@ -98,14 +102,18 @@ class Reader:
     async def _session(self) -> None:
         """Connect and read until something fails."""
         async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
-            await self._in_time(connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'".encode()))
             await self._in_time(outbox.check_attached(connection))
-            while not await self._in_time(outbox.become_reader(connection)):
-                self._become(State.STANDBY, "another server reads it")
-                await asyncio.sleep(LOOK_SECONDS)
+            has_session = await self._in_time(outbox.has_session(connection, self._conninfo))
+            if has_session:
+                await self._in_time(connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'".encode()))
+                while not await self._in_time(outbox.become_reader(connection)):
+                    self._become(State.STANDBY, "another server reads it")
+                    await asyncio.sleep(LOOK_SECONDS)
+                await self._in_time(connection.execute(f"LISTEN {outbox.CHANNEL}".encode()))
+            else:
+                connection.prepare_threshold = None
             await self._in_time(outbox.want_every_task(connection, wanted=self._section.tasks))
-            await self._in_time(connection.execute(f"LISTEN {outbox.CHANNEL}".encode()))
-            self._become(State.READING, None)
+            self._become(State.READING, None if has_session else _POOLED)
             self._failures = 0
             await self._read(connection)
 
@@ -288,7 +296,8 @@ class Reader:
         if (progress.state, progress.reason) == (state, reason):
             return
         progress.state, progress.reason, progress.since = state, reason, self._clock()
-        level = logging.INFO if state in (State.READING, State.STANDBY) else logging.WARNING
+        is_well = state is State.STANDBY or (state is State.READING and reason is None)
+        level = logging.INFO if is_well else logging.WARNING
         action = f"pulp3_{state.value.replace(' ', '_')}"
         _log.log(level, "Pulp 3 %s: %s", state.value, reason or progress.place, extra=self._extra(action))
 

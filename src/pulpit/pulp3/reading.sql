@@ -135,3 +135,21 @@ BEGIN
     UPDATE pulpit.attachment SET reconciled_at = clock_timestamp(), reconciled = reconciled + made;
     RETURN made;
 END $$;
+
+-- All of it belongs to the owner of Pulp's tables, whoever attaches: who makes a backup of Pulp may read Pulp's tables, and
+-- pg_dump stops at one that he may not read.
+DO $$
+DECLARE
+    its_owner constant regrole := (SELECT relowner FROM pg_class WHERE oid = '@pulp@.core_task'::regclass);
+    thing text;
+BEGIN
+    FOR thing IN
+        SELECT 'SCHEMA pulpit' FROM pg_namespace WHERE nspname = 'pulpit' AND nspowner <> its_owner
+        UNION ALL SELECT format('TABLE %s', oid::regclass) FROM pg_class
+            WHERE relnamespace = 'pulpit'::regnamespace AND relkind = 'r' AND relowner <> its_owner
+        UNION ALL SELECT format('FUNCTION %s', oid::regprocedure) FROM pg_proc
+            WHERE pronamespace = 'pulpit'::regnamespace AND proowner <> its_owner
+    LOOP
+        EXECUTE format('ALTER %s OWNER TO %s', thing, its_owner);
+    END LOOP;
+END $$;
