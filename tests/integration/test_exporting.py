@@ -121,12 +121,12 @@ def test_an_export_stops_when_it_is_told_to(here: Mirror, tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "exports").iterdir()] == ["zoo"]
 
 
-def test_the_way_of_pulp_2_takes_an_absolute_folder_and_adds_the_place(here: Mirror, tmp_path: Path) -> None:
+def test_the_way_of_pulp_2_takes_an_absolute_folder_and_adds_the_relative_url(here: Mirror, tmp_path: Path) -> None:
     for wanted in (str(tmp_path / "exports"), f"{tmp_path}/exports/", "sub", f"{tmp_path}/exports/sub"):
-        said = export_as_pulp_2(here.context, "zoo", {"export_dir": wanted}, Event())
-        assert str(said["path"]).endswith("/some/zoo")
-    assert (tmp_path / "exports/some/zoo/ant").exists()
-    assert (tmp_path / "exports/sub/some/zoo/ant").exists()
+        said = export_as_pulp_2(here.context, "zoo", {"export_dir": wanted}, "other/zoo", Event())
+        assert str(said["path"]).endswith("/other/zoo")
+    assert (tmp_path / "exports/other/zoo/ant").exists()
+    assert (tmp_path / "exports/sub/other/zoo/ant").exists()
     for config, reason in (
         ({"export_dir": str(tmp_path)}, "is not below"),
         ({"export_dir": f"{tmp_path}/exports/../out"}, "leads out"),
@@ -135,4 +135,4 @@ def test_the_way_of_pulp_2_takes_an_absolute_folder_and_adds_the_place(here: Mir
         ({"export_dir": "sub", "start_date": "2026-01-01"}, "start_date: neither"),
     ):
         with pytest.raises(PulpitError, match=reason):
-            export_as_pulp_2(here.context, "zoo", config, Event())
+            export_as_pulp_2(here.context, "zoo", config, "zoo", Event())

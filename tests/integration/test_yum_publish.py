@@ -128,6 +128,18 @@ def test_everything_of_the_upstream_is_in_the_published_lists(here: YumMirror) -
     assert b"it grew" in lists["other"]
 
 
+@needs_dnf
+def test_a_repository_without_errata_groups_and_modules_has_their_lists(here: YumMirror, tmp_path: Path) -> None:
+    here.create("empty", None)
+    here.publish("empty")
+
+    lists = read_lists(here.root("empty"))
+
+    assert sorted(lists) == ["filelists", "group", "modules", "other", "primary", "updateinfo"]
+    with yum.web_server(here.root("empty")) as url:
+        assert dnf(tmp_path, url, "module", "list") == ""
+
+
 @pytest.mark.parametrize("kind", ["sha1", "sha256", "sha512"])
 def test_the_checksum_type_can_be_chosen(kind: str, here: YumMirror, rpms: list[Path]) -> None:
     assert here.publish("zoo", {"checksum_type": kind}).result == "success"

@@ -51,6 +51,11 @@ class Plugins:
             {unit_type for content_type in self._by_type.values() for unit_type in content_type.unit_type_ids}
         )
 
+    def merging(self, unit_type_id: str) -> ContentType | None:
+        """Return the content type of units that are merged when one of the same slot is uploaded, if they are."""
+        types = self._by_type.values()
+        return next((content_type for content_type in types if unit_type_id in content_type.merged_type_ids), None)
+
     def check_importer_config(self, importer_type_id: str, config: dict[str, Any]) -> None:
         """Reject an invalid configuration.
 

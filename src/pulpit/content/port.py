@@ -275,6 +275,9 @@ class Content(Protocol):
         The text changes whenever the unit changes.
         """
 
+    def keys(self, *type_ids: str) -> Iterator[dict[str, Any]]:
+        """Yield the keys of the units of these types, in any order."""
+
     def files(self, unit_ids: Sequence[str]) -> Iterator[tuple[StoredFile, ...]]:
         """Yield the files of each of some units, in this order, read lazily."""
 
@@ -450,6 +453,19 @@ class ContentType(Protocol):
         """
         del type_id, key, metadata, path
         return None
+
+    @property
+    def merged_type_ids(self) -> Sequence[str]:
+        """Return the types of units without files that an upload merges into what is held in the same slot."""
+        return ()
+
+    def merged(self, unit: WantedUnit, own: StoredUnit | None, others: Sequence[StoredUnit]) -> WantedUnit:
+        """Return what takes the place of an uploaded unit of a merged type and of all these, in every repository.
+
+        At least one unit is given: what the repository of the upload holds in the slot, or other repositories do.
+        """
+        del own, others
+        return unit
 
     def check_copy_config(self, config: Config) -> None:
         """Reject unknown options of a copy into such a repository.

@@ -122,8 +122,10 @@ def export(context: TaskContext, order: ExportOrder, stop: Event) -> dict[str, A
         return said | {"is_new": is_new}
 
 
-def export_as_pulp_2(context: TaskContext, repo_id: str, config: Mapping[str, Any], stop: Event) -> dict[str, Any]:
-    """Do what Pulp 2's export distributor did: write a plain tree of the repository below `export_dir`.
+def export_as_pulp_2(
+    context: TaskContext, repo_id: str, config: Mapping[str, Any], relative_url: str, stop: Event
+) -> dict[str, Any]:
+    """Do what Pulp 2's export distributor did: write a plain tree to `relative_url` below `export_dir`.
 
     Raises:
         PulpitError: as `export`, and if the configuration asks for unsupported features.
@@ -143,7 +145,7 @@ def export_as_pulp_2(context: TaskContext, repo_id: str, config: Mapping[str, An
     if publication is None:
         raise WorkFailed(f"The repository {repo_id} is not published; publish it first.")
     below = _below(context.export_dir, wanted)
-    to = "/".join(part for part in (below, place.path.partition("/")[2]) if part)
+    to = "/".join(part for part in (below, relative_url) if part)
     return export(context, ExportOrder(repo_id=repo_id, number=publication.number, to=to), stop)
 
 

@@ -118,7 +118,10 @@ class _Run:
 
     def export(self, stop: Event) -> dict[str, Any]:
         """Write a plain tree, for export distributors, which publish nothing; return the report."""
-        return export_as_pulp_2(self._context, self._distributor.repo_id, self._config, stop)
+        repo_id = self._distributor.repo_id
+        return export_as_pulp_2(
+            self._context, repo_id, self._config, self._type.relative_url(repo_id, self._config), stop
+        )
 
     def refuse_protected_place(self) -> None:
         """Reject the publish if only promotions may change the place.
@@ -308,6 +311,10 @@ class HeldContent:
         """Return for each unit of a type its id, a tab, and when it was added or changed."""
         ending = f"\t{type_id}"
         return [version.removesuffix(ending) for version in self._versions if version.endswith(ending)]
+
+    def keys(self, *type_ids: str) -> Iterator[dict[str, Any]]:
+        """Yield the keys of the units of these types."""
+        return snapshots.keys(self._connection, self._repo_id, type_ids)
 
     def files(self, unit_ids: Sequence[str]) -> Iterator[tuple[StoredFile, ...]]:
         """Yield the files of some units."""

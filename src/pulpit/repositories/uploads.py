@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from pulpit.storage.disk import FILE_MODE, disk_errors
 from pulpit.storage.port import Storage
 from pulpit.storage.scratch import Scratch
 from pulpit.store import repositories, units
-from pulpit.store.units import NewUnit
+from pulpit.store.units import NewUnit, Unit
 
 IN_STORAGE: Final = "storage:"
 """Prefix of the SHA-256 of an uploaded file in the shared storage, used instead of its path."""
@@ -44,19 +45,31 @@ async def import_file(  # noqa: PLR0917 - the order of the fields of an import r
     unit_key: dict[str, Any],
     unit_metadata: dict[str, Any],
     path: Path,
+    *,
+    everywhere: bool = False,
 ) -> StoredUnit:
     """Import an uploaded file into a repository; the file at `path` stays where it is.
+
+    A unit of a type that is merged changes in other repositories too, if it may do so `everywhere`.
 
     Raises:
         MissingResource: the repository or its importer does not exist.
         InvalidValue: the file does not match the key.
         StorageFull: the disk is full.
     """
-    return await in_thread(_import, context, repo_id, path, type_id=unit_type_id, key=unit_key, metadata=unit_metadata)
+    work = partial(_import, type_id=unit_type_id, key=unit_key, metadata=unit_metadata, everywhere=everywhere)
+    return await in_thread(work, context, repo_id, path)
 
 
 def _import(
-    context: TaskContext, repo_id: str, path: Path, *, type_id: str, key: dict[str, Any], metadata: dict[str, Any]
+    context: TaskContext,
+    repo_id: str,
+    path: Path,
+    *,
+    type_id: str,
+    key: dict[str, Any],
+    metadata: dict[str, Any],
+    everywhere: bool,
 ) -> StoredUnit:
     content_type = context.importers_type(repo_id)
     metadata = dict(metadata)
@@ -65,7 +78,7 @@ def _import(
         raise InvalidValue(NOTES, "it must be an object.")
     by_hand = content_type.written_by_hand(type_id, key, metadata, path)
     if by_hand is not None:
-        return _keep(context, repo_id, by_hand, notes)
+        return _keep(context, repo_id, by_hand, notes, everywhere=everywhere)
     with disk_errors("The uploaded file"):
         context.storage.prepare()
         file = copied(context.storage, context.scratch, path)
@@ -97,22 +110,47 @@ def _import(
     return StoredUnit(id=unit_id, type_id=wanted.type_id, key=wanted.key, metadata=wanted.metadata, files=(stored,))
 
 
-def _keep(context: TaskContext, repo_id: str, wanted: Sequence[WantedUnit], notes: dict[str, Any] | None) -> StoredUnit:
+def _keep(
+    context: TaskContext, repo_id: str, wanted: Sequence[WantedUnit], notes: dict[str, Any] | None, *, everywhere: bool
+) -> StoredUnit:
     """Add units without files to a repository; return the first, which is the one that the notes are for."""
-    new = [
-        NewUnit(
-            type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=(), slot=unit.slot, detail=unit.detail
-        )
-        for unit in wanted
-    ]
+    content_type = context.importers_type(repo_id)
     with context.database.write() as tx:
         units.lock_artifacts(tx)
-        units.save(tx, repo_id, new, now=context.clock(), recorder=context.recorder)
-        first = new[0]
-        (unit,) = units.find(tx.connection, {(first.type_id, units.key_digest(first.key))}).values()
+        batches: dict[str, list[NewUnit]] = {repo_id: []}
+        for unit in wanted:
+            whole, places = unit, [repo_id]
+            if unit.slot is not None and unit.type_id in content_type.merged_type_ids:
+                held = units.in_slot(tx.connection, unit.type_id, unit.slot)
+                own = held.pop(repo_id, None)
+                places += held if everywhere else ()
+                others = {other.id: _stored(other) for other in held.values()} if everywhere else {}
+                if own:
+                    others.pop(own.id, None)
+                    notes = notes or own.user_metadata
+                if own or others:
+                    whole = content_type.merged(unit, _stored(own) if own else None, list(others.values()))
+            for place in places:
+                batches.setdefault(place, []).append(_text_unit(whole))
+        for place, batch in batches.items():
+            units.save(tx, place, batch, now=context.clock(), recorder=context.recorder)
+        first = batches[repo_id][0]
+        (kept,) = units.find(tx.connection, {(first.type_id, units.key_digest(first.key))}).values()
         if notes:
-            units.note(tx, unit.type_id, unit.id, notes)
-    return StoredUnit(id=unit.id, type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=())
+            units.note(tx, kept.type_id, kept.id, notes)
+    return _stored(kept)
+
+
+def _stored(unit: Unit) -> StoredUnit:
+    return StoredUnit(
+        id=unit.id, type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=(), detail=unit.detail
+    )
+
+
+def _text_unit(unit: WantedUnit) -> NewUnit:
+    return NewUnit(
+        type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=(), slot=unit.slot, detail=unit.detail
+    )
 
 
 def copied(storage: Storage, scratch: Scratch, path: Path) -> StoredFile:

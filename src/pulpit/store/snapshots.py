@@ -23,6 +23,14 @@ def versions(connection: Connection, repo_id: str) -> Sequence[str]:
     return sorted(text.split("\n")) if text else []
 
 
+def keys(connection: Connection, repo_id: str, type_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the keys of a repository's units of these types."""
+    columns = associations.c
+    mine = (columns.repo_id == repo_id) & columns.unit_type_id.in_(type_ids)
+    wanted = select(units.c.key).join(associations, columns.unit_id == units.c.id).where(mine)
+    yield from connection.execute(wanted).scalars()
+
+
 def details(connection: Connection, unit_ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Yield key and detail of these units, in this order, read in portions."""
     wanted = select(units.c.id, units.c.key, units.c.detail)

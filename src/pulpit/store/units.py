@@ -319,6 +319,27 @@ def in_slots(connection: Connection, repo_id: str, slots: Collection[str]) -> se
     return found
 
 
+def held_slots(connection: Connection, type_id: str, slots: Collection[str]) -> set[str]:
+    """Return those of the slots in which any repository holds a unit of a type."""
+    found: set[str] = set()
+    every = sorted(slots)
+    for start in range(0, len(every), MOST_AT_ONCE):
+        mine = associations.c.slot.in_(every[start : start + MOST_AT_ONCE]) & (associations.c.unit_type_id == type_id)
+        found.update(connection.scalars(select(associations.c.slot).where(mine).distinct()))
+    return found
+
+
+def in_slot(connection: Connection, type_id: str, slot: str) -> dict[str, Unit]:
+    """Return what each repository holds in a slot, with its detail, by repository."""
+    columns = associations.c
+    held = (columns.repo_id == repositories.c.id) & (columns.unit_type_id == type_id) & (columns.slot == slot)
+    places = select(columns.repo_id, columns.unit_id).select_from(repositories.join(associations, held))
+    holders = {repo_id: unit_id for repo_id, unit_id in connection.execute(places)}  # noqa: C416 - rows are no pairs to mypy
+    rows = connection.execute(select(units).where(units.c.id.in_(set(holders.values())))).mappings()
+    found = {row["id"]: _unit(row, {}) for row in rows}
+    return {repo_id: found[unit_id] for repo_id, unit_id in holders.items()}
+
+
 def let_go(tx: Transaction, repo_id: str, unit_ids: Collection[str], *, now: datetime, recorder: Recorder) -> int:
     """Remove units from a repository, and return how many it held; the units stay, perhaps as orphans."""
     lock_artifacts(tx)

@@ -131,7 +131,15 @@ async def import_upload(work: Work) -> Completion:
     arguments = work.task.arguments
     key, metadata = arguments["unit_key"], arguments["unit_metadata"]
     with handed_over(work.context, arguments["path"]) as path:
-        await import_file(work.context, arguments["repo_id"], arguments["unit_type_id"], key, metadata, path)
+        await import_file(
+            work.context,
+            arguments["repo_id"],
+            arguments["unit_type_id"],
+            key,
+            metadata,
+            path,
+            everywhere=arguments.get("everywhere", False),
+        )
     result = {"success_flag": True, "summary": "", "details": {}}
     if not arguments.get("publishes"):
         return Completion(state=tasks.FINISHED, result=result)

@@ -156,7 +156,7 @@ def import_upload(tx: Transaction, repo_id: str, unit: dict[str, Any], *, login:
         repo_id: the repository that gets the unit.
         unit: `unit_type_id`, `unit_key`, `unit_metadata`, `override_config`, and `path`: the file below the data
             folder, which the task owns from now on and deletes however it ends; `publishes` is true if the
-            repository's automatic publishes are to follow.
+            repository's automatic publishes are to follow, `everywhere` if the user may change every repository.
         login: the user who asked.
         clock: gives the time.
 

@@ -93,6 +93,19 @@ def test_an_import_is_queued_and_keeps_its_bytes_when_the_upload_is_deleted(
     assert task.arguments["unit_key"]["name"] == "a.iso"
 
 
+@pytest.mark.parametrize(("scope", "everywhere"), [("publish:files", False), ("publish", True)])
+def test_only_who_may_change_all_repositories_changes_others_by_an_import(
+    api: Api, upload: dict[str, Any], files: str, scope: str, everywhere: bool
+) -> None:
+    token = api.client.post("/pulpit/v1/tokens", json={"name": "ci", "scopes": [scope]}).json()["token"]
+    bearer = {"Authorization": f"Bearer {token}"}
+    answer = api.client.post(f"{files}actions/import_upload/", json=ordered(upload), headers=bearer)
+    assert answer.status_code == 202, answer.json()
+    with api.database.read() as connection:
+        task = tasks.get(connection, answer.json()["spawned_tasks"][0]["task_id"])
+    assert task.arguments["everywhere"] is everywhere
+
+
 def test_an_import_that_cannot_be_queued_leaves_nothing(api: Api, upload: dict[str, Any], files: str) -> None:
     api.client.post(REPOSITORIES, json={"id": "bare"})
     answer = api.client.post(f"{REPOSITORIES}bare/actions/import_upload/", json=ordered(upload))

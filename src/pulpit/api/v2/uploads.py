@@ -21,8 +21,9 @@ from anyio import to_thread
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
+from pulpit.api.auth.rights import Verb
 from pulpit.api.endpoints import Endpoints
-from pulpit.api.services import CREATED, OK, QUEUED, Asking, Provided, Services, queued, returns
+from pulpit.api.services import CREATED, OK, QUEUED, Allowed, Asking, Provided, Services, queued, returns
 from pulpit.api.v2.models import V2, ImportOrder, UploadDocument, UploadIds, UploadStarted
 from pulpit.clock import Clock
 from pulpit.errors import (
@@ -215,7 +216,7 @@ def delete_upload(upload_id: str, services: Provided) -> JSONResponse:
 @router.post(
     "/repositories/{repo_id}/actions/import_upload/", operation_id="import_upload", status_code=202, responses=QUEUED
 )
-def import_upload(repo_id: str, body: ImportOrder, services: Provided, user: Asking) -> JSONResponse:
+def import_upload(repo_id: str, body: ImportOrder, services: Provided, user: Asking, rights: Allowed) -> JSONResponse:
     """Queue the import of an upload as a unit of the repository."""
     with services.database.read() as connection:
         repositories.get(connection, repo_id)
@@ -225,7 +226,7 @@ def import_upload(repo_id: str, body: ImportOrder, services: Provided, user: Ask
         raise UnsupportedValue(sorted(body.override_config))
     path = uploads_of(services).hand_over(body.upload_id)
     try:
-        return queued(_queue_import(repo_id, body, path, services, user))
+        return queued(_queue_import(repo_id, body, path, services, user, everywhere=rights.may(Verb.PUBLISH)))
     except BaseException:
         uploads_of(services).take_back(path)
         raise
@@ -239,13 +240,16 @@ def uploads_of(services: Services) -> Uploads | SharedUploads:
     return Uploads(services.data_dir, services.clock, limits)
 
 
-def _queue_import(repo_id: str, body: ImportOrder, path: str, services: Services, user: User) -> Task:
+def _queue_import(
+    repo_id: str, body: ImportOrder, path: str, services: Services, user: User, *, everywhere: bool
+) -> Task:
     unit: dict[str, Any] = {
         "unit_type_id": body.unit_type_id,
         "unit_key": body.unit_key or {},
         "unit_metadata": body.unit_metadata or {},
         "path": path,
         "override_config": None,
+        "everywhere": everywhere,
     }
     with services.database.write() as tx:
         return queue.import_upload(tx, repo_id, unit, login=user.login, clock=services.clock)

@@ -80,7 +80,7 @@ def slot(key: Mapping[str, Any]) -> str:
     return ":".join(str(value or "") for name, value in sorted(key.items()) if name not in {"checksum", "repo_id"})
 
 
-def text_of(unit: StoredUnit) -> str:
+def text_of(unit: StoredUnit | WantedUnit) -> str:
     """Return the unit's XML text."""
     return zlib.decompress(unit.detail).decode()
 

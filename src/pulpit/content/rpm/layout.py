@@ -2,9 +2,10 @@
 
 import gzip
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import BinaryIO, Final
+from functools import cached_property
+from typing import Any, BinaryIO, Final
 from xml.parsers import expat
 
 from pulpit.content.limits import KIB
@@ -41,7 +42,7 @@ class _Publishing:
         self._written: Final[list[Written]] = []
         self._errata_kind: Final[str | None] = config.get("updateinfo_checksum_type")
         self._files: Final[dict[str, str]] = {}
-        """SHA-256 of packages by file name, if errata are to contain checksums."""
+        """SHA-256 of packages by file name, if there are errata, which name packages."""
 
     def everything(self, moment: int) -> None:
         if treeinfo.DISTRIBUTION not in self._skipped:
@@ -54,7 +55,7 @@ class _Publishing:
         self._packages()
         ends = f"{XML}<updates>\n", "</updates>\n"
         self._list("updateinfo", "updateinfo.xml", [updateinfo.ERRATUM], ends, self._erratum)
-        self._list("modules", "modules.yaml", modules.TYPES, ("", ""), modules.canonical)
+        self._list("modules", "modules.yaml", modules.TYPES, ("", ""), lambda unit: modules.canonical(text_of(unit)))
         self._list("group", "comps.xml", comps.TYPES, (comps.HEAD, "</comps>\n"))
         if FILE not in self._skipped:
             for unit in self._content.of(FILE):
@@ -84,7 +85,7 @@ class _Publishing:
             self._written.extend(lists.lay_out())
             if databases:
                 self._databases(databases)
-        if self._errata_kind:
+        if self._content.counts.get(updateinfo.ERRATUM):
             self._files.update(lists.sha256s())
 
     def _databases(self, databases: SqliteLists) -> None:
@@ -98,10 +99,11 @@ class _Publishing:
                 open_digest = hashlib.file_digest(plain, algorithm).hexdigest()
             self._finished(f"{xml.type}_db", draft, packed, open_digest, path.stat().st_size)
 
-    def _erratum(self, text: str) -> str:
-        """Return an erratum unchanged, or with checksums of the configured type."""
-        if not self._errata_kind:
-            return f"{text}\n"
+    def _erratum(self, unit: StoredUnit) -> str:
+        """Return an erratum with the packages that the repository holds, and checksums of the configured type."""
+        text = updateinfo.narrowed(unit, self._holds, self._holds_module)
+        if text is None or not self._errata_kind:
+            return f"{text}\n" if text else ""
         algorithm = repomd.ALGORITHMS[self._errata_kind]
 
         def digest(name: str) -> str | None:
@@ -113,22 +115,39 @@ class _Publishing:
 
         return f"{updateinfo.with_sums(text, self._errata_kind, digest)}\n"
 
+    def _holds(self, package: Mapping[str, Any]) -> bool:
+        key = {**package, "epoch": package["epoch"] or "0"}
+        return package["filename"] in self._files or packages.slot(key) in self._held_packages
+
+    def _holds_module(self, module: Mapping[str, Any]) -> bool:
+        return tuple(module.get(part) for part in modules.KEY) in self._held_modules
+
+    @cached_property
+    def _held_packages(self) -> frozenset[str]:
+        """Name, version and so on of all packages, read if an erratum has files of other names."""
+        return frozenset(packages.slot(key) for key in self._content.keys(*packages.TYPES))
+
+    @cached_property
+    def _held_modules(self) -> frozenset[tuple[str | None, ...]]:
+        keys = self._content.keys(modules.MODULE)
+        return frozenset(tuple(key.get(part) for part in modules.KEY) for key in keys)
+
     def _list(
         self,
         kind: str,
         name: str,
         type_ids: Iterable[str],
         ends: tuple[str, str],
-        piece: Callable[[str], str] = lambda text: f"{text}\n",
+        piece: Callable[[StoredUnit], str] = lambda unit: f"{text_of(unit)}\n",
     ) -> None:
-        """Write a list of elements as they were received, if there are any."""
+        """Write a list of elements, unless all types are skipped; as in Pulp 2, one without elements is there, too."""
         type_ids = [type_id for type_id in type_ids if type_id not in self._skipped]
-        if not any(self._content.counts.get(type_id) for type_id in type_ids):
+        if not type_ids:
             return
         with self._new_list(kind, name) as write:
             write(ends[0])
             for unit in self._content.of(*type_ids):
-                write(piece(text_of(unit)))
+                write(piece(unit))
             write(ends[1])
 
     def _file(self, unit: StoredUnit) -> None:

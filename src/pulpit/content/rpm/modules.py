@@ -28,7 +28,7 @@ MOST_LIST: Final = 128 * MIB
 MOST_DEPTH: Final = 50
 _EVENT: Final = 16
 """Characters that a parser event counts as, besides its text."""
-_KEY: Final = ("name", "stream", "version", "context", "arch")
+KEY: Final = ("name", "stream", "version", "context", "arch")
 _MODULES: Final = frozenset({"modulemd", "modulemd-stream", "modulemd-packager"})
 
 
@@ -207,7 +207,7 @@ def _unit(text: str, document: Any, name: str) -> tuple[WantedUnit | None, str]:
 
 
 def _module(text: str, data: Mapping[str, Any], name: str) -> WantedUnit:
-    key = {part: _word(data.get(part)) for part in _KEY}
+    key = {part: _word(data.get(part)) for part in KEY}
     for part in ("name", "stream"):
         checked_id(key[part], name)
     stated = data.get("profiles")

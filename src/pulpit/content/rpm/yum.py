@@ -94,6 +94,7 @@ class Yum(ContentType):
         repomd.FILE,
         treeinfo.DISTRIBUTION,
     )
+    merged_type_ids: Final = (updateinfo.ERRATUM,)
     published_under: Final = "repos"
 
     def __init__(self, clock: Clock = system_clock, signer: Signer | None = None) -> None:
@@ -178,6 +179,9 @@ class Yum(ContentType):
     ) -> Sequence[WantedUnit] | None:
         """Return groups, errata and modules from a form, a `comps.xml` or a `modules.yaml`."""
         return forms.units(type_id, key, metadata, path) if type_id in forms.TYPES else None
+
+    def merged(self, unit: WantedUnit, own: StoredUnit | None, others: Sequence[StoredUnit]) -> WantedUnit:
+        return updateinfo.merged(unit, own, others)
 
     def check_copy_config(self, config: Config) -> None:
         feed.check_keys(config, dependencies.OPTIONS)
