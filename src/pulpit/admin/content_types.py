@@ -58,7 +58,9 @@ def iso_repo() -> None:
 
 for _command in ISO.commands():
     iso_repo.add_command(_command)
-iso_repo.add_command(uploads_group("iso", lambda name, size, sha256: {"name": name, "size": size, "checksum": sha256}))
+iso_repo.add_command(
+    uploads_group({"upload": "iso"}, lambda name, size, sha256: {"name": name, "size": size, "checksum": sha256})
+)
 iso_repo.add_command(units_command("isos", ["iso"], _ISO_SHOWN, "List the files of a repository."))
 iso_repo.add_command(copy_group(_ISO_UNITS))
 iso_repo.add_command(remove_group(_ISO_UNITS))
@@ -188,7 +190,13 @@ _RPM_UNITS: Final = (
     ("errata", ["erratum"], "the errata", ("errata_id", "title", "type", "severity", "issued")),
     ("group", ["package_group"], "the groups of packages", ("package_group_id", "name", "description")),
     ("category", ["package_category"], "the categories", ("package_category_id", "name", "packagegroupids")),
-    ("environment", ["package_environment"], "the environments", ("package_environment_id", "name", "group_ids")),
+    (
+        "environment",
+        ["package_environment"],
+        "the environments",
+        ("package_environment_id", "name", "description", "group_ids"),
+    ),
+    ("langpacks", ["package_langpacks"], "the language packs", ("matches",)),
     ("distribution", ["distribution"], "the installation trees", _TREE),
     ("modulemd", ["modulemd"], "the modules", ("name", "stream", "version", "context", "arch", "artifacts")),
 )
@@ -196,6 +204,7 @@ for _name, _types, _people, _shown in _RPM_UNITS:
     content.add_command(units_command(_name, _types, _shown, f"List {_people}."))
 rpm_repo.add_command(copy_group((unit[:3] for unit in _RPM_UNITS), recursive=True))
 rpm_repo.add_command(remove_group(unit[:3] for unit in _RPM_UNITS))
+rpm_repo.add_command(uploads_group({"rpm": "rpm", "srpm": "srpm"}, lambda *_file: {}))  # the header tells
 
 
 PYTHON_PACKAGE: Final = "python_package"
@@ -273,7 +282,7 @@ def python_repo() -> None:
 
 for _command in PYTHON.commands():
     python_repo.add_command(_command)
-_uploads = uploads_group(PYTHON_PACKAGE, lambda name, _size, _sha256: {"filename": name})
+_uploads = uploads_group({"upload": PYTHON_PACKAGE}, lambda name, _size, _sha256: {"filename": name})
 python_repo.add_command(_uploads)
 python_repo.add_command(_uploads.commands["upload"])  # where Pulp 2 has it
 python_repo.add_command(units_command("packages", [PYTHON_PACKAGE], _PYTHON_SHOWN, "List the packages."))

@@ -19,7 +19,6 @@ from pulpit.admin.grammar import (
     TEXT,
     Clearable,
     Group,
-    filters_of,
     given,
     listed,
     note_pairs,
@@ -28,7 +27,7 @@ from pulpit.admin.grammar import (
 from pulpit.admin.repo import REPO_ID, listing, show
 from pulpit.admin.schedules import schedules_group
 from pulpit.admin.session import Session, spawned, with_session
-from pulpit.admin.units import CHOICE, chosen
+from pulpit.admin.units import CHOICE, CONDITIONS, chosen, conditions
 from pulpit.client.options import Decorator
 from pulpit.client.server import path_of
 
@@ -322,18 +321,18 @@ class RepositoryKind:
 
 
 def search_command(ours: Mapping[str, Any]) -> click.Command:
-    """Return the command `search`, which searches repositories of `ours` unless filters are given."""
+    """Return the command `search`, which searches repositories of `ours` unless `--filters` are given."""
 
     @click.command("search", cls=Group.command_class, help="Find repositories.")
-    @click.option("--filters", help="Pulp 2's criteria as JSON, instead of all repositories of this kind.")
+    @CONDITIONS
     @click.option("--fields", help="Show only these keys (and the id), separated by commas.")
     @click.option("--limit", type=click.IntRange(min=1), help="At most so many.")
     @click.option("--skip", type=click.IntRange(min=1), help="Skip so many at the beginning.")
     @TABLE
     @with_session
-    def search(session: Session, /, *, filters: str | None, fields: str | None, **bounds: int | None) -> None:
-        criteria: dict[str, Any] = {"filters": dict(ours) if filters is None else filters_of(filters)}
-        criteria |= {key: value for key, value in bounds.items() if value}
+    def search(session: Session, /, *, fields: str | None, limit: int | None, skip: int | None, **choice: Any) -> None:
+        criteria: dict[str, Any] = {"filters": conditions(choice, dict(ours))}
+        criteria |= {key: value for key, value in (("limit", limit), ("skip", skip)) if value}
         found = session.server.post(path_of("repositories", "search"), {"criteria": criteria})
         show(session, found, details=False, fields=fields)
 

@@ -20,8 +20,8 @@ Clause = dict[str, Any]
 _COMPARISONS: Final = ("gt", "gte", "lt", "lte")
 _WORDS: Final = {"gt": "more than", "gte": "at least", "lt": "less than", "lte": "at most"}
 
-CHOICE: Final = with_options(
-    click.option("--filters", help="Pulp 2's filters of units as JSON, instead of the options below."),
+CONDITIONS: Final = with_options(
+    click.option("--filters", help="Pulp 2's filters as JSON, instead of the options below."),
     click.option("--str-eq", multiple=True, metavar="KEY=TEXT", help="Only with this text, such as name=bear."),
     click.option("--int-eq", multiple=True, metavar="KEY=NUMBER", help="Only with this number."),
     click.option("--in", "any_of", multiple=True, metavar="KEY=A,B", help="Only with one of these texts."),
@@ -31,21 +31,37 @@ CHOICE: Final = with_options(
         click.option(f"--{name}", multiple=True, metavar="KEY=VALUE", help=f"Only with {_WORDS[name]} this.")
         for name in _COMPARISONS
     ),
+)
+CHOICE: Final = with_options(
+    CONDITIONS,
     click.option("--after", metavar="TIME", help="Only units added to the repository since (ISO 8601)."),
     click.option("--before", metavar="TIME", help="Only units added to the repository until then."),
 )
+
+
+def conditions(options: Mapping[str, Any], *further: Clause) -> Clause:
+    """Return one filter from the options of `CONDITIONS` and further conditions; `--filters` replaces all of them.
+
+    Raises:
+        WrongData: an option is not `key=value`, not a number where one is needed, or not JSON.
+    """
+    if options["filters"] is not None:
+        filters: Clause = filters_of(options["filters"])
+        return filters
+    return _all_of(
+        [*further, *(clause for name, make in _CLAUSES.items() for clause in _each(name, options[name], make))]
+    )
 
 
 def chosen(options: Mapping[str, Any], *further: Clause) -> dict[str, Any]:
     """Return the filters of a search for units, from the options of `CHOICE` and further conditions.
 
     Raises:
-        WrongData: an option is not `key=value`, not a number where one is needed, or not JSON.
+        WrongData: as above.
     """
+    found: dict[str, Any] = {"unit": conditions(options, *further)}
     if options["filters"] is not None:
-        return {"unit": filters_of(options["filters"])}
-    clauses = [*further, *(clause for name, make in _CLAUSES.items() for clause in _each(name, options[name], make))]
-    found: dict[str, Any] = {"unit": _all_of(clauses)}
+        return found
     bounds = {"$gte": options["after"], "$lte": options["before"]}
     association = [{"created": {sign: moment}} for sign, moment in bounds.items() if moment is not None]
     return {**found, "association": _all_of(association)} if association else found
@@ -193,14 +209,18 @@ class _Target:
     key_of: KeyOf
 
 
-def uploads_group(type_id: str, key_of: KeyOf) -> click.Group:
-    """Return the section `uploads`, for units of this type."""
+def uploads_group(commands: Mapping[str, str], key_of: KeyOf) -> click.Group:
+    """Return the section `uploads`, with commands by name, each for units of one type."""
+    group = Group("uploads", help="Upload files into a repository.")
+    for name, type_id in commands.items():
+        group.add_command(_uploads(name, type_id, key_of))
+    return group
 
-    @click.group("uploads", cls=Group, help="Upload files into a repository.")
-    def uploads() -> None:
-        """Hold the commands."""
 
-    @uploads.command("upload", help="Upload files, each under its own name; a failure of one does not stop the others.")
+def _uploads(name: str, type_id: str, key_of: KeyOf) -> click.Command:
+    summary = "Upload files, each under its own name; a failure of one does not stop the others."
+
+    @click.command(name, cls=Group.command_class, help=summary)
     @REPO_ID
     @click.option("-f", "--file", "files", multiple=True, type=_PATH, help="A file; may be repeated.")
     @click.option("-d", "--dir", "folder", type=_PATH, help="A folder whose files are all sent.")
@@ -216,7 +236,7 @@ def uploads_group(type_id: str, key_of: KeyOf) -> click.Group:
             raise WrongData(f"--dir: {folder} cannot be read: {error.strerror}") from None
         _upload(session, target, [*files, *inside], in_background=in_background)
 
-    return uploads
+    return upload
 
 
 def _upload(session: Session, target: _Target, paths: list[Path], *, in_background: bool) -> None:

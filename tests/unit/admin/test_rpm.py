@@ -81,7 +81,15 @@ def test_search_asks_for_repositories_of_packages(admin: RunAdmin, wire: RestWir
 
 def test_filters_that_are_no_json_are_wrong_data(admin: RunAdmin, wire: RestWire) -> None:
     assert admin("rpm", "repo", "search", "--filters", "{") == 65
+    assert admin("rpm", "repo", "search", "--str-eq", "id") == 65
     assert wire.asked == []
+
+
+def test_repositories_are_searched_by_the_options_that_units_have(admin: RunAdmin, wire: RestWire) -> None:
+    wire.on("POST repositories/search/", Reply(body=[]))
+    assert admin("rpm", "repo", "search", "--str-eq", "repo_id=zoo") == 0
+    ours = {"notes._repo-type": "rpm-repo"}
+    assert wire.asked[-1].body["criteria"]["filters"] == {"$and": [ours, {"repo_id": "zoo"}]}
 
 
 @pytest.mark.parametrize(
@@ -113,3 +121,22 @@ def test_sync_and_publish_name_what_is_asked_for(admin: RunAdmin, wire: RestWire
     bodies = [asked.body for asked in wire.asked if asked.body and "criteria" not in asked.body]
     assert bodies == [{"override_config": None}, {"id": "yum_distributor", "override_config": {"force_full": True}}]
     assert "t1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("type_id", ["rpm", "srpm"])
+def test_packages_are_uploaded_and_their_headers_tell_the_rest(
+    type_id: str, admin: RunAdmin, wire: RestWire, tmp_path: Path
+) -> None:
+    (tmp_path / "bear.rpm").write_bytes(b"bear")
+    wire.on("GET repositories/zoo/", Reply(body={"id": "zoo"}))
+    wire.on("POST content/uploads/", Reply(status=201, body={"upload_id": "u", "_href": "x"}))
+    wire.on("PUT content/uploads/u/0/", Reply())
+    report = {"result": None, "error": None, "spawned_tasks": [{"_href": "x", "task_id": "t1"}]}
+    wire.on("POST repositories/zoo/actions/import_upload/", Reply(status=202, body=report))
+    wire.on("DELETE content/uploads/u/", Reply())
+    upload = ["rpm", "repo", "uploads", type_id, "--repo-id", "zoo", "--bg"]
+
+    assert admin(*upload, "--file", str(tmp_path / "bear.rpm")) == 0
+
+    imported = wire.asked[wire.lines().index("POST repositories/zoo/actions/import_upload/")].body
+    assert (imported["unit_type_id"], imported["unit_key"]) == (type_id, {})
