@@ -397,9 +397,17 @@ def test_who_may_administrate_pulp_may_administrate_listeners(stage: Stage, name
 @pytest.mark.skipif(pulp3.VERSION != pulp3.NEWEST, reason="pulp-cli of that time is older than the plug-in takes")
 def test_pulp_event_is_a_command_of_pulp_cli(stage: Stage, tmp_path: Path) -> None:
     pulp, server = stage.pulp, stage.server
-    python = pulp.home / "bin/python"
     plugin = Path(__file__).parents[2] / "plugins/pulp-cli-events"
-    install = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", str(plugin)]
+    install = [
+        str(pulp.home / "bin/python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--force-reinstall",
+        str(plugin),
+    ]
     subprocess.run(install, check=True, capture_output=True, timeout=300)
 
     def event(*words: str, password: str = pulp3.PASSWORD, url: str = server.url) -> "subprocess.CompletedProcess[str]":
@@ -467,6 +475,15 @@ def test_pulp_event_is_a_command_of_pulp_cli(stage: Stage, tmp_path: Path) -> No
             *("--secret-file", str(body)),
         ),
     }
+    (tmp_path / "pulp").mkdir()
+    for line, url, sentence in (
+        ('url = "pulpit.example.com"', "", "must look like https://"),
+        ("password_file = 3", server.url, "must be text in quotes"),
+        ('verify_ssl = "/nowhere.pem"', "https://127.0.0.1:1", "/nowhere.pem cannot be read"),
+        ("[", server.url, "is no TOML"),
+    ):
+        (tmp_path / "pulp/events.toml").write_text(f"[cli]\n{line}\n")
+        refusals[sentence] = event("listener", "list", url=url)
     for sentence, done in refusals.items():
         assert (done.returncode, sentence in done.stderr, "Traceback" in done.stderr) == (1, True, False), done.stderr
 

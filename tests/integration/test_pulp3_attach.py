@@ -207,6 +207,18 @@ def test_pulps_statements_succeed_whatever_becomes_of_the_outbox(
         assert run(pulp, "detach", "--discard").returncode == 0, damage
 
 
+def test_who_locks_the_outbox_holds_up_no_task(pulp: Pulp3, connection: "psycopg.Connection[Any]") -> None:
+    run(pulp, "attach")
+    connection.execute("SET statement_timeout = '60s'")
+    with pulp.cluster.connect() as other:
+        other.execute("BEGIN")
+        other.execute("LOCK TABLE pulpit.outbox")
+        task = add_task(connection)
+        other.execute("ROLLBACK")
+    connection.execute("RESET statement_timeout")
+    assert connection.execute("SELECT state FROM core_task WHERE pulp_id = %s", (task,)).fetchall() == [("running",)]
+
+
 def test_a_reader_that_never_comes_back_does_not_fill_the_disk(
     pulp: Pulp3, connection: "psycopg.Connection[Any]"
 ) -> None:

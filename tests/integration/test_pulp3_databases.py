@@ -22,6 +22,7 @@ import psycopg
 import pytest
 
 from pulpit.clock import system_clock
+from pulpit.pulp3.attachment import conninfo
 from pulpit.pulp3.progress import State
 from pulpit.pulp3.reader import Reader
 from pulpit.settings import Pulp3Settings
@@ -217,6 +218,18 @@ def test_a_pool_that_passes_on_no_notifications_is_noticed(
 
     with pool(pulp.cluster, mode) as port:
         asyncio.run(story(port))
+
+
+def test_a_database_in_another_encoding_is_read(pulp: Pulp3, database: str) -> None:
+    name = f"{database}_latin"
+    with pulp.cluster.connect("postgres") as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'".encode())
+        section = Pulp3Settings(database_url=pulp.cluster.url(name))
+        with psycopg.connect(conninfo(section)) as latin:
+            assert latin.execute("SELECT jsonb_build_object('name', %s::text)", ("café",)).fetchall() == [
+                ({"name": "café"},)
+            ]
+        connection.execute(f"DROP DATABASE {name}".encode())
 
 
 def test_several_pulps_have_names_and_one_of_them_tells_every_task(pulp: Pulp3, database: str, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@
 -- right all the same: who renames or deletes a repository, a remote or a domain leaves its name in pulpit.former.
 --
 -- Rules: no trigger names a column of Pulp's (a migration could not alter it any more), nothing refers to Pulp's tables by a
--- foreign key, and whatever goes wrong in here is a warning: Pulp's own statement must succeed. What a failure has cost is
--- made up for by pulpit.reconcile(). Every statement can be run again.
+-- foreign key, and whatever goes wrong in here is a warning: Pulp's own statement must succeed, and waits no longer than a
+-- second for somebody who has locked the outbox. What a failure has cost is made up for by pulpit.reconcile(). Every
+-- statement can be run again.
 --
 -- A task of Pulp's is a process with a session of its own, where PostgreSQL has to compile and plan all of it first. So a
 -- task's trigger has few statements and small functions; those in SQL are such as it puts in line.
@@ -189,7 +190,8 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION pulpit.on_task() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s'
+AS $$
 DECLARE
     is_noted boolean;
 BEGIN
@@ -207,7 +209,8 @@ END $$;
 
 -- A publication has begun, unless a task of its own tells that already.
 CREATE OR REPLACE FUNCTION pulpit.on_created() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s'
+AS $$
 DECLARE
     own record;
 BEGIN
@@ -227,7 +230,8 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 
 CREATE OR REPLACE FUNCTION pulpit.on_publication() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s'
+AS $$
 BEGIN
     IF NEW.complete AND NOT OLD.complete THEN
         PERFORM pulpit.put('publication', o.object, 'finish', o.task, o.data || jsonb_build_object('state', 'completed'),
@@ -241,7 +245,8 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 
 CREATE OR REPLACE FUNCTION pulpit.on_counts() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s'
+AS $$
 BEGIN
     INSERT INTO pulpit.counted (version, counts)
         SELECT m.repository_version_id, jsonb_agg(jsonb_build_array(m.count_type, m.content_type, m.count))
@@ -255,7 +260,8 @@ END $$;
 
 -- A repository, a remote or a domain has lost its name, which rows that wait are to be told by.
 CREATE OR REPLACE FUNCTION pulpit.on_name() RETURNS trigger LANGUAGE plpgsql
-SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET lock_timeout = '1s'
+AS $$
 BEGIN
     IF TG_OP = 'DELETE' OR OLD.name IS DISTINCT FROM NEW.name THEN
         INSERT INTO pulpit.former (object, until, name, type, domain)

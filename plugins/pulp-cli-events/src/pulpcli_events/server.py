@@ -1,7 +1,9 @@
 """Where Pulpit is and who asks it, by `events.toml`, the environment and pulp-cli's profile; and the asking itself."""
 
+import contextlib
 import ipaddress
 import os
+import re
 import stat
 import tomllib
 from pathlib import Path
@@ -32,7 +34,11 @@ class Pulpit:
         settings = _settings(root.meta.get(_PROFILE))
         self.context: Final = context
         self._dry_run: Final = bool(root.params.get("dry_run"))
-        self._url: Final = os.environ.get("PULPIT_URL") or str(settings.get("url", DEFAULT_URL)).rstrip("/")
+        self._url: Final = (os.environ.get("PULPIT_URL") or settings.get("url", DEFAULT_URL)).rstrip("/")
+        if not re.match(r"(?i)https?://[^/@]+(/|\Z)", self._url):
+            raise click.ClickException(
+                "url in events.toml, or PULPIT_URL, must look like https://pulpit.example.com:24880."
+            )
         self._session: Final = requests.Session()
         self._session.trust_env = False  # a ~/.netrc would beat the user that was named
         self._session.verify = settings.get("verify_ssl", True)
@@ -61,13 +67,18 @@ class Pulpit:
             reply = self._session.request(
                 method, f"{self._url}{path}", json=body, params=query, timeout=TIMEOUT, allow_redirects=False
             )
-        except requests.exceptions.SSLError:
+        except requests.exceptions.SSLError as error:
+            if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+                raise click.ClickException(f"{self._url} does not speak TLS as https needs it.") from None
             raise click.ClickException(f"The certificate of {self._url} is not trusted; see verify_ssl.") from None
         except requests.exceptions.RequestException as error:
             reason = type(error).__name__
             raise click.ClickException(f"Pulpit cannot be reached at {self._url} ({reason}).") from None
-        if reply.ok and not reply.is_redirect:
-            return reply.json() if reply.content else None
+        except OSError:  # of requests, for a file of authorities that is not there
+            raise click.ClickException(f"{self._session.verify} cannot be read; see verify_ssl.") from None
+        with contextlib.suppress(ValueError):  # a page of something else
+            if reply.ok and not reply.is_redirect:
+                return reply.json() if reply.content else None
         raise click.ClickException(_failure(reply, self._url))
 
     def show(self, result: Any) -> None:
@@ -107,14 +118,19 @@ def _settings(profile: str | None) -> dict[str, Any]:
     for path in FILES:
         try:
             text = path.read_text(encoding="utf-8")
+            values = tomllib.loads(text).get(section, {})
         except (FileNotFoundError, PermissionError):
             continue
-        try:
-            values = tomllib.loads(text).get(section, {})
-        except tomllib.TOMLDecodeError:  # what it says may quote a password
+        except ValueError:  # what it says may quote a password
             raise click.ClickException(f"{path} is no TOML.") from None
+        except OSError as error:
+            raise click.ClickException(f"{path} cannot be read ({error.strerror}).") from None
         if not isinstance(values, dict) or values.keys() - KEYS:
             raise click.ClickException(f"{path}: [{section}] may hold {', '.join(sorted(KEYS))}.")
+        for key, value in values.items():
+            if not isinstance(value, str) and not (key == "verify_ssl" and isinstance(value, bool)):
+                words = "true, false or a file" if key == "verify_ssl" else "text in quotes"
+                raise click.ClickException(f"{path}: {key} of [{section}] must be {words}.")
         if "password" in values and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise click.ClickException(f"{path} holds a password and is open to others; run: chmod 600 {path}")
         found |= values
@@ -129,8 +145,9 @@ def _password(settings: dict[str, Any]) -> str | None:
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise click.ClickException(f"{path} holds a password and is open to others; run: chmod 600 {path}")
         return path.read_text(encoding="utf-8").partition("\n")[0]
-    except OSError as error:
-        raise click.ClickException(f"{path} cannot be read ({error.strerror}).") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise click.ClickException(f"{path} cannot be read ({reason}).") from None
 
 
 def _is_this_machine(host: str) -> bool:
