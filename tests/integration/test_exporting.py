@@ -133,6 +133,7 @@ def test_the_way_of_pulp_2_takes_an_absolute_folder_and_adds_the_relative_url(he
         ({}, "Name a folder"),
         ({"export_dir": "sub", "iso_prefix": "zoo"}, "iso_prefix: neither ISO images"),
         ({"export_dir": "sub", "start_date": "2026-01-01"}, "start_date: neither"),
+        ({"export_dir": "sub", "checksum_type": "md5"}, "checksum_type: .* has sha256. Set md5"),
     ):
         with pytest.raises(PulpitError, match=reason):
             export_as_pulp_2(here.context, "zoo", config, "zoo", Event())

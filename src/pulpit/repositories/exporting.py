@@ -142,8 +142,15 @@ def export_as_pulp_2(
     with context.database.read() as connection:
         place = own_place(connection, repo_id, None)
         publication = publications.at(connection, place.path)
-    if publication is None:
-        raise WorkFailed(f"The repository {repo_id} is not published; publish it first.")
+        if publication is None:
+            raise WorkFailed(f"The repository {repo_id} is not published; publish it first.")
+        publisher = repositories.distributor(connection, repo_id, publication.distributor_id)
+    kind, published = config.get("checksum_type"), publisher.config.get("checksum_type") or "sha256"
+    if kind and kind != published:
+        raise WorkFailed(
+            f"checksum_type: an export is a copy of what is published, and that has {published}. Set {kind} for the "
+            f"distributor {publisher.id}, publish, and export again."
+        )
     below = _below(context.export_dir, wanted)
     to = "/".join(part for part in (below, relative_url) if part)
     return export(context, ExportOrder(repo_id=repo_id, number=publication.number, to=to), stop)
