@@ -30,12 +30,6 @@ FOLDERS = {"content", "downloads"}
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with serving.running() as one:
-        yield one
-
-
-@pytest.fixture
 def here(tmp_path: Path) -> Iterator[PythonMirror]:
     with python.python_mirror(tmp_path / "here", IMPATIENT) as one:
         yield one

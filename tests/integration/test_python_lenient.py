@@ -20,12 +20,6 @@ LOGIN_PAGE = b"<!DOCTYPE html><html><title>Log in</title><form action=/login><in
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with serving.running() as running:
-        yield running
-
-
-@pytest.fixture
 def here(tmp_path: Path) -> Iterator[PythonMirror]:
     with python.python_mirror(tmp_path / "here", IMPATIENT) as mirror:
         yield mirror

@@ -17,7 +17,6 @@ import pytest
 from pulpit import catalogue
 from pulpit.store.database import Transaction
 from support import python
-from support import upstream as serving
 from support.python import PythonMirror, build, run
 from support.server import API, Server, pulpit
 from support.upstream import Upstream
@@ -25,12 +24,6 @@ from support.waiting import until
 
 FILES = ("bear-1.0.tar.gz", "bear-1.1.tar.gz")
 ATTESTED = "https://index.example.org/integrity/bear-1.0.tar.gz/provenance?a=1&b=2"
-
-
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with serving.running() as running:
-        yield running
 
 
 class Told:

@@ -36,12 +36,6 @@ def index(dist: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with serving.running() as one:
-        yield one
-
-
-@pytest.fixture
 def here(tmp_path: Path) -> Iterator[PythonMirror]:
     with python.python_mirror(tmp_path / "here") as one:
         yield one

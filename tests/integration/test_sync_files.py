@@ -11,12 +11,6 @@ from support.upstream import Upstream
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with serving.running() as one:
-        yield one
-
-
-@pytest.fixture
 def here(tmp_path: Path) -> Iterator[Mirror]:
     with mirror(tmp_path) as one:
         yield one

@@ -22,12 +22,6 @@ SHA = "0" * 64
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with serving.running() as one:
-        yield one
-
-
-@pytest.fixture
 def here(tmp_path: Path) -> Iterator[Mirror]:
     with mirror(tmp_path, limits=IMPATIENT) as one:
         yield one

@@ -25,12 +25,6 @@ def rpms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with serving.running() as started:
-        yield started
-
-
-@pytest.fixture
 def packages_here(tmp_path: Path) -> Iterator[YumMirror]:
     with yum.yum_mirror(tmp_path / "data") as made:
         yield made.impatient_too()

@@ -12,7 +12,6 @@ from uuid import uuid4
 import pytest
 
 from pulpit.errors import InvalidValue
-from support import upstream as serving
 from support import yum
 from support.upstream import Upstream
 from support.yum import COMPS, HEADS, MODULES, REPOMD, UPDATEINFO, YumMirror, list_of, listed, packages, repodata, serve
@@ -31,12 +30,6 @@ def rpms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         yum.build(folder, "gap", "1^20230222.g4d", further="Epoch: 3\n"),
         yum.build(folder, "lib++", "1.0~rc1+git"),
     ]
-
-
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with serving.running() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -60,12 +60,6 @@ def package(
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with serving.running() as one:
-        yield one
-
-
-@pytest.fixture
 def here(tmp_path: Path) -> Iterator[YumMirror]:
     with yum.yum_mirror(tmp_path) as one:
         yield one.impatient_too()

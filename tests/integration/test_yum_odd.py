@@ -32,12 +32,6 @@ def rpms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with serving.running() as one:
-        yield one
-
-
-@pytest.fixture
 def here(tmp_path: Path) -> Iterator[YumMirror]:
     with yum.yum_mirror(tmp_path / "data") as one:
         yield one.impatient_too()

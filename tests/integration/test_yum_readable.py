@@ -10,7 +10,6 @@ import pytest
 
 from pulpit.repositories.uploads import import_file
 from support import dnf, yum
-from support import upstream as serving
 from support.upstream import Upstream
 from support.yum import COMPS, MODULES, YumMirror, listed, packages, serve
 
@@ -30,12 +29,6 @@ DEFAULTS = 'document: modulemd-defaults\nversion: 1\ndata: {module: zoo, modifie
 def rpms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("rpms")
     return [yum.build(folder, "bear", "4.1"), yum.build(folder, "camel", "1.0")]
-
-
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with serving.running() as one:
-        yield one
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pulpit.content.rpm.yum import Yum
 from pulpit.errors import InvalidValue
 from support import yum
 from support.keeper import Keeper, somebody
-from support.upstream import Upstream, running
+from support.upstream import Upstream
 from support.yum import REPOMD, YumMirror, build, listed, packages, serve, yum_mirror
 
 
@@ -22,12 +22,6 @@ def rpms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         pytest.skip(missing)
     folder = tmp_path_factory.mktemp("rpms")
     return [build(folder, "bear", "4.1"), build(folder, "camel", "1.0")]
-
-
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with running() as upstream:
-        yield upstream
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from support import upstream as serving
 from support import yum
 from support.upstream import Upstream
 from support.yum import COMPS, MODULES, PACKINGS, REPOMD, UPDATEINFO, YumMirror, listed, packages, serve
@@ -25,12 +24,6 @@ def rpms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         yum.build(folder, "camel", "1.0", further="Requires: bear >= 4.1\nRecommends: honey\n"),
         yum.build(folder, "bear", "4.1", source=True),
     ]
-
-
-@pytest.fixture
-def upstream() -> Iterator[Upstream]:
-    with serving.running() as one:
-        yield one
 
 
 @pytest.fixture
