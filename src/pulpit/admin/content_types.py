@@ -18,7 +18,8 @@ from pulpit.admin.repositories import (
     units_command,
 )
 from pulpit.admin.session import Session, with_session
-from pulpit.admin.units import copy_group, remove_group, uploads_group
+from pulpit.admin.units import copy_group, remove_group
+from pulpit.admin.uploads import FORMS, form_command, uploads_group
 from pulpit.client.options import with_options
 from pulpit.client.server import path_of
 
@@ -204,7 +205,10 @@ for _name, _types, _people, _shown in _RPM_UNITS:
     content.add_command(units_command(_name, _types, _shown, f"List {_people}."))
 rpm_repo.add_command(copy_group((unit[:3] for unit in _RPM_UNITS), recursive=True))
 rpm_repo.add_command(remove_group(unit[:3] for unit in _RPM_UNITS))
-rpm_repo.add_command(uploads_group({"rpm": "rpm", "srpm": "srpm"}, lambda *_file: {}))  # the header tells
+_rpm_uploads = uploads_group({"rpm": "rpm", "srpm": "srpm"}, lambda *_file: {})  # the header tells
+for _name in FORMS:
+    _rpm_uploads.add_command(form_command(_name))
+rpm_repo.add_command(_rpm_uploads)
 
 
 PYTHON_PACKAGE: Final = "python_package"

@@ -1,17 +1,14 @@
-"""Units of a repository: selecting, listing, copying, removing and uploading them."""
+"""Units of a repository: selecting, copying and removing them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import click
 
 from pulpit.admin.grammar import BACKGROUND, Group, filters_of
-from pulpit.admin.progress import Display, ProgressStep, Stage
 from pulpit.admin.repo import REPO_ID, complete_repository
 from pulpit.admin.session import Session, spawned, with_session
-from pulpit.client.failures import Failure, ServerTrouble, WorkNotDone, WrongData, WrongUse
+from pulpit.client.failures import WrongData, WrongUse
 from pulpit.client.options import with_options
 from pulpit.client.server import path_of
 
@@ -192,113 +189,3 @@ def _follow_units(session: Session, report: Any, done: str, *, in_background: bo
     else:
         count = sum(len((task.get("result") or {}).get("units_successful", ())) for task in ended)
         session.screen.say(f"{count} unit{'' if count == 1 else 's'} {done}.")
-
-
-PIECE: Final = 1024 * 1024
-_PATH: Final = click.Path(path_type=Path)
-
-
-KeyOf = Callable[[str, int, str], dict[str, Any]]
-"""Returns a unit's key from a file's name, size and SHA-256."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Target:
-    repo_id: str
-    type_id: str
-    key_of: KeyOf
-
-
-def uploads_group(commands: Mapping[str, str], key_of: KeyOf) -> click.Group:
-    """Return the section `uploads`, with commands by name, each for units of one type."""
-    group = Group("uploads", help="Upload files into a repository.")
-    for name, type_id in commands.items():
-        group.add_command(_uploads(name, type_id, key_of))
-    return group
-
-
-def _uploads(name: str, type_id: str, key_of: KeyOf) -> click.Command:
-    summary = "Upload files, each under its own name; a failure of one does not stop the others."
-
-    @click.command(name, cls=Group.command_class, help=summary)
-    @REPO_ID
-    @click.option("-f", "--file", "files", multiple=True, type=_PATH, help="A file; may be repeated.")
-    @click.option("-d", "--dir", "folder", type=_PATH, help="A folder whose files are all sent.")
-    @click.option("--bg", "in_background", is_flag=True, help="Do not wait until the server has imported the files.")
-    @with_session
-    def upload(
-        session: Session, /, *, repo_id: str, files: tuple[Path, ...], folder: Path | None, in_background: bool
-    ) -> None:
-        target = _Target(repo_id=repo_id, type_id=type_id, key_of=key_of)
-        try:
-            inside = sorted(path for path in folder.iterdir() if path.is_file()) if folder else []
-        except OSError as error:
-            raise WrongData(f"--dir: {folder} cannot be read: {error.strerror}") from None
-        _upload(session, target, [*files, *inside], in_background=in_background)
-
-    return upload
-
-
-def _upload(session: Session, target: _Target, paths: list[Path], *, in_background: bool) -> None:
-    if not paths:
-        raise WrongUse("Give at least one --file, or a --dir that has files.")
-    session.server.get(path_of("repositories", target.repo_id))
-    outcomes: list[Any] = []
-    failures = list(_send_all(session, target, paths, outcomes, in_background=in_background))
-    if session.screen.as_json:
-        session.screen.data(outcomes)
-    if failures:
-        raise WorkNotDone("\n".join(failures))
-
-
-def _send_all(
-    session: Session, target: _Target, paths: list[Path], outcomes: list[Any], *, in_background: bool
-) -> Iterator[str]:
-    """Send files one after another and yield the failures of single files."""
-    for path in paths:
-        try:
-            outcomes += _send(session, target, path, in_background=in_background)
-        except (WrongData, WorkNotDone) as failure:
-            yield f"{path.name}: {failure}"
-
-
-def _send(session: Session, target: _Target, path: Path, *, in_background: bool) -> list[Any]:
-    """Begin an upload, send the content, import it, and delete the upload in any case, as Pulp 2's client does."""
-    begun = session.server.post(path_of("content", "uploads"))
-    if not isinstance(begun, dict) or not begun.get("upload_id"):
-        raise ServerTrouble("The server's answer has no upload_id.")
-    upload_id = str(begun["upload_id"])
-    try:
-        key = target.key_of(path.name, *_send_bytes(session, upload_id, path))
-        body = {"upload_id": upload_id, "unit_type_id": target.type_id, "unit_key": key, "unit_metadata": {}}
-        report = session.server.post(path_of("repositories", target.repo_id, "actions", "import_upload"), body)
-        return [report] if in_background else session.watch(spawned(report))
-    finally:
-        # The import has its own copy by now, or failed; an error here must not hide its result.
-        try:
-            session.server.delete(path_of("content", "uploads", upload_id))
-        except Failure as failure:
-            session.screen.warn(f"The upload {upload_id} is left at the server: {failure}")
-
-
-def _send_bytes(session: Session, upload_id: str, path: Path) -> tuple[int, str]:
-    """Send a file piece by piece; return its size and SHA-256."""
-    import hashlib  # noqa: PLC0415 - it loads OpenSSL, which help texts do not need
-
-    digest, sent = hashlib.sha256(), 0
-    try:
-        with path.open("rb") as file, session.display() as display:
-            total = path.stat().st_size
-            while piece := file.read(PIECE):
-                _show(display, path.name, sent, total)
-                session.server.call("PUT", path_of("content", "uploads", upload_id, str(sent)), body=piece)
-                digest.update(piece)
-                sent += len(piece)
-            _show(display, path.name, sent, total, Stage.DONE)
-    except OSError as error:
-        raise WrongData(f"it cannot be read: {error.strerror}") from None
-    return sent, digest.hexdigest()
-
-
-def _show(display: Display, name: str, sent: int, total: int, stage: Stage = Stage.RUNNING) -> None:
-    display.show([ProgressStep(key=name, title=f"Sending {name}", stage=stage, done=sent, total=total, in_bytes=True)])

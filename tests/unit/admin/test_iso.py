@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pulpit.admin import session
-from pulpit.admin.units import PIECE
+from pulpit.admin.uploads import PIECE
 from support.rest_wire import Reply, RestWire
 
 RunAdmin = Callable[..., int]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,3 +141,52 @@ def test_packages_are_uploaded_and_their_headers_tell_the_rest(
 
     imported = wire.asked[wire.lines().index("POST repositories/zoo/actions/import_upload/")].body
     assert (imported["unit_type_id"], imported["unit_key"]) == (type_id, {})
+
+
+UPLOADS = ["rpm", "repo", "uploads"]
+DESCRIBED = ["--name", "A whole zoo", "--description", "All of it"]
+FORMS = [
+    (
+        ["group", "--group-id", "zoo", *DESCRIBED, "--mand-name", "bear", "--opt-name", "ant", "--opt-name", "gnu"],
+        ("package_group", {"repo_id": "farm", "id": "zoo"}),
+        {"mandatory_package_names": ["bear"], "optional_package_names": ["ant", "gnu"], "user_visible": False},
+    ),
+    (
+        ["category", "--category-id", "zoo", *DESCRIBED, "--group", "a", "--group", "b", "--display-order", "7"],
+        ("package_category", {"repo_id": "farm", "id": "zoo"}),
+        {"packagegroupids": ["a", "b"], "display_order": 7, "name": "A whole zoo", "description": "All of it"},
+    ),
+    (
+        ["environment", "--environment-id", "zoo", *DESCRIBED, "--group", "a"],
+        ("package_environment", {"repo_id": "farm", "id": "zoo"}),
+        {"group_ids": ["a"], "name": "A whole zoo"},
+    ),
+    (
+        ["langpacks", "--name", "bear", "--install", "bear-%s", "--name", "ant", "--install", "ant-%s"],
+        ("package_langpacks", {"repo_id": "farm"}),
+        {"matches": [{"name": "bear", "install": "bear-%s"}, {"name": "ant", "install": "ant-%s"}]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("words", "unit", "described"), FORMS, ids=[words[0] for words, _, _ in FORMS])
+def test_what_has_no_file_is_described_by_options(
+    words: list[str], unit: tuple[str, Any], described: dict[str, Any], admin: RunAdmin, wire: RestWire
+) -> None:
+    wire.on("POST content/uploads/", Reply(status=201, body={"upload_id": "u", "_href": "x"}))
+    report = {"result": None, "error": None, "spawned_tasks": [{"_href": "x", "task_id": "t1"}]}
+    wire.on("POST repositories/farm/actions/import_upload/", Reply(status=202, body=report))
+    wire.on("DELETE content/uploads/u/", Reply())
+
+    assert admin(*UPLOADS, *words, "--repo-id", "farm", "--bg") == 0
+
+    imported = wire.asked[1].body
+    assert (imported["unit_type_id"], imported["unit_key"]) == unit
+    for name, value in described.items():
+        assert imported["unit_metadata"][name] == value
+    assert wire.lines()[-1] == "DELETE content/uploads/u/"
+
+
+def test_every_language_pack_says_what_is_installed(admin: RunAdmin, wire: RestWire) -> None:
+    assert admin(*UPLOADS, "langpacks", "--repo-id", "farm", "--name", "a", "--name", "b", "--install", "a-%s") == 64
+    assert wire.asked == []
