@@ -45,7 +45,12 @@ def read(url, folder, download):
         found["groups"] = sorted(map(group, base.comps.groups))
         found["environments"] = sorted(environment.id for environment in base.comps.environments)
     every = hawkey.EQ | hawkey.GT | hawkey.LT
-    found["advisories"] = sorted({advisory.id for package in chosen for advisory in package.get_advisories(every)})
+    held = {(package.name, package.evr, package.arch) for package in chosen}
+    found["advisories"] = sorted(
+        advisory.id
+        for advisory in {advisory.id: advisory for p in chosen for advisory in p.get_advisories(every)}.values()
+        if any((p.name, p.evr.removeprefix("0:"), p.arch) in held for p in advisory.packages)
+    )
     if base._moduleContainer:
         found["modules"] = sorted(module.getFullIdentifier() for module in base._moduleContainer.getModulePackages())
     for package in chosen if download else ():
