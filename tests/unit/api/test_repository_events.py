@@ -53,6 +53,7 @@ SILENT: Final = {
     "remove_place": KEPT,
     "remove_orphans": TASK,
     "remove_orphans_of_type": TASK,
+    "remove_chosen_orphans": TASK,
     "search_repositories": ASKS,
     "search_tasks": ASKS,
     "search_units": ASKS,
