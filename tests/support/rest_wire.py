@@ -48,6 +48,15 @@ class RestWire:
         """Set what to answer, such as `on("GET tasks/1/", Reply(body=…))`; the path is below `/pulp/api/v2/`."""
         self._replies[request] = list(replies)
 
+    def takes_uploads(self, repo_id: str) -> None:
+        """Take an upload `u`, and import it into a repository by a task `t1`."""
+        report = {"result": None, "error": None, "spawned_tasks": [{"_href": "x", "task_id": "t1"}]}
+        self.on(f"GET repositories/{repo_id}/", Reply(body={"id": repo_id}))
+        self.on("POST content/uploads/", Reply(status=201, body={"upload_id": "u", "_href": "x"}))
+        self.on("PUT content/uploads/u/0/", Reply())
+        self.on(f"POST repositories/{repo_id}/actions/import_upload/", Reply(status=202, body=report))
+        self.on("DELETE content/uploads/u/", Reply())
+
     def lines(self) -> list[str]:
         """What was asked, as `METHOD path`."""
         return [f"{asked.method} {asked.path}" for asked in self.asked]

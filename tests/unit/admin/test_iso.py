@@ -237,13 +237,9 @@ def test_upload_sends_pieces_imports_and_deletes(
 ) -> None:
     (tmp_path / "a.iso").write_bytes(b"x" * (PIECE + 1))
     (tmp_path / "empty.iso").write_bytes(b"")
-    wire.on("GET repositories/wheels/", Reply(body={"id": "wheels"}))
-    wire.on("POST content/uploads/", Reply(status=201, body={"upload_id": "u", "_href": "x"}))
-    for offset in (0, PIECE):
-        wire.on(f"PUT content/uploads/u/{offset}/", Reply())
-    wire.on("POST repositories/wheels/actions/import_upload/", Reply(status=202, body=REPORT))
+    wire.takes_uploads("wheels")
+    wire.on(f"PUT content/uploads/u/{PIECE}/", Reply())
     wire.on("GET tasks/t1/", task("finished"))
-    wire.on("DELETE content/uploads/u/", Reply())
     assert admin(*UPLOAD, "-f", str(tmp_path / "a.iso"), "-f", str(tmp_path / "empty.iso")) == 0
     sent = [asked.raw for asked in wire.asked if asked.method == "PUT"]
     assert sent == [b"x" * PIECE, b"x"]
@@ -260,16 +256,13 @@ def test_one_failing_upload_does_not_stop_the_others(
     for name in ("a", "b"):
         (tmp_path / "d").mkdir(exist_ok=True)
         (tmp_path / "d" / name).write_bytes(b"x")
-    wire.on("GET repositories/wheels/", Reply(body={"id": "wheels"}))
-    wire.on("POST content/uploads/", Reply(status=201, body={"upload_id": "u", "_href": "x"}))
-    wire.on("PUT content/uploads/u/0/", Reply())
+    wire.takes_uploads("wheels")
     wire.on(
         "POST repositories/wheels/actions/import_upload/",
         Reply(status=409, body={"resource_id": "a"}),
         Reply(status=202, body=REPORT),
     )
     wire.on("GET tasks/t1/", task("finished"))
-    wire.on("DELETE content/uploads/u/", Reply())
     assert admin(*UPLOAD, "-d", str(tmp_path / "d")) == 1
     told = capsys.readouterr()
     assert told.err.startswith("a: ")

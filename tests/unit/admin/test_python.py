@@ -85,12 +85,7 @@ def test_packages_are_searched_by_their_name(admin: RunAdmin, wire: RestWire, ca
 @pytest.mark.parametrize("words", [["uploads"], []])
 def test_uploads_name_their_file(words: list[str], admin: RunAdmin, wire: RestWire, tmp_path: Path) -> None:
     (tmp_path / "bear-1.0.tar.gz").write_bytes(b"bear")
-    wire.on("GET repositories/zoo/", Reply(body={"id": "zoo"}))
-    wire.on("POST content/uploads/", Reply(status=201, body={"upload_id": "u", "_href": "x"}))
-    wire.on("PUT content/uploads/u/0/", Reply())
-    report = {"result": None, "error": None, "spawned_tasks": [{"_href": "x", "task_id": "t1"}]}
-    wire.on("POST repositories/zoo/actions/import_upload/", Reply(status=202, body=report))
-    wire.on("DELETE content/uploads/u/", Reply())
+    wire.takes_uploads("zoo")
     upload = ["python", "repo", *words, "upload", "--repo-id", "zoo", "--bg"]
 
     assert admin(*upload, "--file", str(tmp_path / "bear-1.0.tar.gz")) == 0

@@ -129,12 +129,7 @@ def test_packages_are_uploaded_and_their_headers_tell_the_rest(
     type_id: str, admin: RunAdmin, wire: RestWire, tmp_path: Path
 ) -> None:
     (tmp_path / "bear.rpm").write_bytes(b"bear")
-    wire.on("GET repositories/zoo/", Reply(body={"id": "zoo"}))
-    wire.on("POST content/uploads/", Reply(status=201, body={"upload_id": "u", "_href": "x"}))
-    wire.on("PUT content/uploads/u/0/", Reply())
-    report = {"result": None, "error": None, "spawned_tasks": [{"_href": "x", "task_id": "t1"}]}
-    wire.on("POST repositories/zoo/actions/import_upload/", Reply(status=202, body=report))
-    wire.on("DELETE content/uploads/u/", Reply())
+    wire.takes_uploads("zoo")
     upload = ["rpm", "repo", "uploads", type_id, "--repo-id", "zoo", "--bg"]
 
     assert admin(*upload, "--file", str(tmp_path / "bear.rpm")) == 0
@@ -148,22 +143,22 @@ DESCRIBED = ["--name", "A whole zoo", "--description", "All of it"]
 FORMS = [
     (
         ["group", "--group-id", "zoo", *DESCRIBED, "--mand-name", "bear", "--opt-name", "ant", "--opt-name", "gnu"],
-        ("package_group", {"repo_id": "farm", "id": "zoo"}),
+        ("package_group", {"repo_id": "park", "id": "zoo"}),
         {"mandatory_package_names": ["bear"], "optional_package_names": ["ant", "gnu"], "user_visible": False},
     ),
     (
         ["category", "--category-id", "zoo", *DESCRIBED, "--group", "a", "--group", "b", "--display-order", "7"],
-        ("package_category", {"repo_id": "farm", "id": "zoo"}),
+        ("package_category", {"repo_id": "park", "id": "zoo"}),
         {"packagegroupids": ["a", "b"], "display_order": 7, "name": "A whole zoo", "description": "All of it"},
     ),
     (
         ["environment", "--environment-id", "zoo", *DESCRIBED, "--group", "a"],
-        ("package_environment", {"repo_id": "farm", "id": "zoo"}),
+        ("package_environment", {"repo_id": "park", "id": "zoo"}),
         {"group_ids": ["a"], "name": "A whole zoo"},
     ),
     (
         ["langpacks", "--name", "bear", "--install", "bear-%s", "--name", "ant", "--install", "ant-%s"],
-        ("package_langpacks", {"repo_id": "farm"}),
+        ("package_langpacks", {"repo_id": "park"}),
         {"matches": [{"name": "bear", "install": "bear-%s"}, {"name": "ant", "install": "ant-%s"}]},
     ),
 ]
@@ -173,12 +168,9 @@ FORMS = [
 def test_what_has_no_file_is_described_by_options(
     words: list[str], unit: tuple[str, Any], described: dict[str, Any], admin: RunAdmin, wire: RestWire
 ) -> None:
-    wire.on("POST content/uploads/", Reply(status=201, body={"upload_id": "u", "_href": "x"}))
-    report = {"result": None, "error": None, "spawned_tasks": [{"_href": "x", "task_id": "t1"}]}
-    wire.on("POST repositories/farm/actions/import_upload/", Reply(status=202, body=report))
-    wire.on("DELETE content/uploads/u/", Reply())
+    wire.takes_uploads("park")
 
-    assert admin(*UPLOADS, *words, "--repo-id", "farm", "--bg") == 0
+    assert admin(*UPLOADS, *words, "--repo-id", "park", "--bg") == 0
 
     imported = wire.asked[1].body
     assert (imported["unit_type_id"], imported["unit_key"]) == unit
@@ -188,5 +180,5 @@ def test_what_has_no_file_is_described_by_options(
 
 
 def test_every_language_pack_says_what_is_installed(admin: RunAdmin, wire: RestWire) -> None:
-    assert admin(*UPLOADS, "langpacks", "--repo-id", "farm", "--name", "a", "--name", "b", "--install", "a-%s") == 64
+    assert admin(*UPLOADS, "langpacks", "--repo-id", "park", "--name", "a", "--name", "b", "--install", "a-%s") == 64
     assert wire.asked == []
