@@ -111,7 +111,7 @@ class Sending:
         if self.clock() + pause > deadline:
             first, last = batch[0].number, batch[-1].number
             which = f"line {first} is" if first == last else f"lines {first} to {last} are"
-            raise type(failure)(f"{failure}\nGiven up; it is unknown whether {which} in the log is not known.")
+            raise type(failure)(f"{failure}\nGiven up; whether {which} in the log is not known.")
         if failures == 1:
             self.tell(f"{failure} Retrying for {span_text(self.patience)}.")
         self.sleep(pause)

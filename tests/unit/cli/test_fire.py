@@ -128,7 +128,7 @@ def test_patience_has_an_end_which_tells_what_is_not_known(pulpit: Pulpit, wire:
     wire.on(EVENTS, Reply(hang_up=True))
     done = pulpit("fire", "-", "--retry-for", "1s", stdin=fired("a.a", "a.b"), code=74)
     assert done.stdout == "0 events are in the log.\n"
-    assert "whether lines 1 to 2 are in the log is not known" in done.stderr
+    assert "Given up; whether lines 1 to 2 are in the log is not known.\n" in done.stderr
     assert "whether the event is in" in pulpit("fire", "a.a", "--retry-for", "1s", code=74).stderr
 
 
