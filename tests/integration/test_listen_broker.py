@@ -189,8 +189,15 @@ def test_ctrl_c_ends_the_wait_for_a_broker_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("options", "code"), [([], 0), (["--count", "1"], 1)])
 def test_the_time_can_be_up(listen: Listen, options: list[str], code: int) -> None:
-    with listen("--timeout", "0.5", *options) as listener:
-        assert listener.code() == code
+    with listen("--timeout", "60", *options) as listener:
+        listener.until_ready()
+        assert listener.end(signal.SIGALRM) == code  # as the timer does
+
+
+def test_a_time_that_is_up_before_there_is_a_broker_is_a_failure(tmp_path: Path) -> None:
+    with listening(tmp_path, "-a", "127.0.0.1", "-p", "1", "--timeout", "0.5") as listener:
+        assert listener.code() == 1
+        assert "cannot connect" in listener.told[0]
 
 
 def test_wrong_credentials_are_told_and_end_with_1(broker: Broker, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ class Listening:
         until(lambda: sum(words in line for line in self.told) >= times, what=f"{words!r} from listen.py")
 
     def until_ready(self, times: int = 1) -> None:
-        """Wait until it is bound, for the so-manieth time."""
+        """Wait until it is bound; `times` counts reconnections too."""
         self.until_told("listening on exchange", times)
 
     def until_printed(self, count: int) -> list[str]:

@@ -45,7 +45,10 @@ from pulpit.subscriber.source import QUEUE_TYPES
     help="Kind of that queue.  [default: quorum with several brokers, else the broker's own]",
 )
 @click.option(
-    "--timeout", type=click.FloatRange(min=0.001), metavar="SECONDS", help="End after so long; 1 if --count is not met."
+    "--timeout",
+    type=click.FloatRange(min=0.001),
+    metavar="SECONDS",
+    help="End after so long; with 1 if --count is not met or no broker could be listened to.",
 )
 def listen(**given: Any) -> None:
     """Print the messages of a topic exchange, until interrupted."""

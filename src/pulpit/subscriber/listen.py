@@ -68,7 +68,7 @@ def listen(
             subscription = make(
                 addresses, binding, identity=identity, on_news=lambda _level, sentence: _tell(sentence), remember=0
             )
-        with _Ender(timeout, at_timeout=0 if count is None else _FAILED) as ender:
+        with _Ender(timeout) as ender:
             asyncio.run(ender.until_ended(_print(subscription, show, count, ender)))
     except _Ended as ended:
         if ended.while_writing:
@@ -96,6 +96,7 @@ async def _print(subscription: Subscription, show: Show, count: int | None, ende
     """Print each message, then acknowledge it."""
     printed = 0
     async with subscription:
+        ender.at_timeout = 0 if count is None else _FAILED
         async for event in subscription:
             try:
                 text = show(event)
@@ -223,12 +224,14 @@ class _Ended(BaseException):
 class _Ender:
     """Within this context, Ctrl-C and SIGTERM end the work with 0, and the timeout, if any, with `at_timeout`.
 
+    Until the subscription exists, a timeout is a failure.
+
     Awaiting work is cancelled, so that it can close cleanly. Blocking code (`at_once`) is interrupted by the signal.
     """
 
-    def __init__(self, timeout: float | None, *, at_timeout: int) -> None:
+    def __init__(self, timeout: float | None) -> None:
+        self.at_timeout = _FAILED
         self._timeout: Final = timeout
-        self._at_timeout: Final = at_timeout
         self._before: dict[signal.Signals, Any] = {}
         self._code: int | None = None
         self._at_once = False
@@ -275,7 +278,7 @@ class _Ender:
 
     def _end(self, number: int, _frame: FrameType | None) -> None:
         if self._code is None:
-            self._code = self._at_timeout if number == signal.SIGALRM else 0
+            self._code = self.at_timeout if number == signal.SIGALRM else 0
         if self._at_once:
             raise _Ended(self._code, while_writing=True)
         if self._work:
