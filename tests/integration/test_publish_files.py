@@ -98,6 +98,17 @@ def test_an_unchanged_repository_is_skipped_unless_forced(upstream: Upstream, he
     assert here.publish("zoo", {"force_full": True}).result == "success"
 
 
+def test_a_publication_of_an_earlier_form_is_made_again(
+    upstream: Upstream, here: Mirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced(here, upstream)
+    here.publish("zoo")
+
+    monkeypatch.setattr(Iso, "published_form", 2)
+
+    assert [here.publish("zoo").result for _ in range(2)] == ["success", "skipped"]
+
+
 def test_a_publication_says_what_it_holds(upstream: Upstream, here: Mirror) -> None:
     synced(here, upstream)
     here.publish("zoo")

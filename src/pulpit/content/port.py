@@ -378,6 +378,11 @@ class ContentType(Protocol):
     def published_under(self) -> str:
         """The first part of its published paths: `isos`."""
 
+    @property
+    def published_form(self) -> int:
+        """Raised when the same content is published in another form; publications of a lower one are not up to date."""
+        return 1
+
     def check_importer_config(self, config: Config) -> None:
         """Reject an invalid configuration.
 

@@ -264,9 +264,12 @@ class _Run:
         relevant = {key: value for key, value in self._config.items() if key not in _NO_CONTENT and value is not None}
         digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
         changes = (repository.last_unit_added, repository.last_unit_removed)
-        state = {"config": digest, "changes": [moment and iso_micro(moment) for moment in changes]}
-        signed_by = self._type.signed_by(self._config)
-        return state | ({"signed_by": signed_by} if signed_by else {})
+        state: dict[str, Any] = {"config": digest, "changes": [moment and iso_micro(moment) for moment in changes]}
+        if (signed_by := self._type.signed_by(self._config)) is not None:
+            state["signed_by"] = signed_by
+        if (form := self._type.published_form) > 1:  # publications from before there were forms have none
+            state["form"] = form
+        return state
 
     def _summary(self) -> dict[str, Any]:
         return summary_of(self._type.publish_report(self._progress))

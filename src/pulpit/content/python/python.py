@@ -72,6 +72,7 @@ class Python(ContentType):
     distributor_type_ids: Final = ("python_distributor",)
     unit_type_ids: Final = (distributions.PACKAGE, status.PROJECT)
     published_under: Final = "python"
+    published_form: Final = 2
 
     def __init__(self, clock: Clock = system_clock) -> None:
         self._clock: Final = clock
