@@ -59,9 +59,24 @@ class Message:
 
 
 class Row:
-    """A message in one queue, as stored; `id` grows with every row of the broker and orders every queue."""
+    """A message in one queue, as stored; `id` grows with every row of the broker and orders every queue.
 
-    __slots__ = ("durable", "expires_at", "id", "message", "priority", "queue_id", "redelivered", "size", "state")
+    If it is `shed`, its body is on disk only.
+    """
+
+    __slots__ = (
+        "durable",
+        "expires_at",
+        "id",
+        "message",
+        "priority",
+        "queue_id",
+        "redelivered",
+        "returns",
+        "shed",
+        "size",
+        "state",
+    )
 
     def __init__(
         self,
@@ -82,3 +97,5 @@ class Row:
         self.redelivered = False
         self.durable = durable
         self.state = 0  # the batch of the store that holds it, see store.py
+        self.returns = 0  # how often it came back from consumers
+        self.shed = False

@@ -1,28 +1,17 @@
-"""A queue: messages ordered by priority and age, consumers in turn, and the declared limits.
+"""A queue: who gets its messages, and the declared limits. How they wait for that is in `backlog.py`."""
 
-The messages of one priority are in a `Lane`:
-
-    head        in memory, next to be delivered
-    on disk     only counted here; loaded in pieces when the head runs out
-    tail        in memory until the store has written it, then on disk
-
-New messages go to the head as long as nothing is behind it and memory is not short. So a lane that is consumed as
-fast as it is filled never uses the tail, and a lane that grows for days costs only its head.
-"""
-
-from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
+from pulpit.broker.backlog import Backlog, Lane
 from pulpit.broker.dead_letters import DeathReason
-from pulpit.broker.message import OVERHEAD, Message, Row
+from pulpit.broker.message import Message, Row
 from pulpit.broker.queue_arguments import QueueSettings
 from pulpit.broker.resources import Timer, Timers
 from pulpit.broker.schema import TOUCH_QUEUE
 from pulpit.broker.store import Store
 
-LOAD_COUNT: Final = 256
-LOAD_BYTES: Final = 1024 * 1024
 WORTH_SHEDDING: Final = 1024
 """Bytes of a body from which it is dropped from memory once it is on disk.
 
@@ -31,12 +20,9 @@ Smaller ones cost less than the message object.
 
 
 class Entry(Row):
-    """A message in a queue; `consumer` holds it unacknowledged under `tag`, None after a basic.get.
+    """A message in a queue; `consumer` holds it unacknowledged under `tag`, None after a basic.get."""
 
-    If it is `shed`, the body is on disk only.
-    """
-
-    __slots__ = ("consumer", "queue", "returns", "shed", "tag")
+    __slots__ = ("consumer", "queue", "tag")
 
     def __init__(  # noqa: PLR0917 - as of a Message
         self,
@@ -56,13 +42,14 @@ class Entry(Row):
         self.redelivered = False
         self.durable = durable
         self.state = 0
+        self.returns = 0
+        self.shed = False
         self.queue = queue
-        self.returns = 0  # how often it came back from consumers
         self.consumer: Consumer | None = None
         self.tag = 0
-        self.shed = False
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class Consumer:
     """One basic.consume; `prefetch` limits its unacknowledged messages, 0 is no limit.
 
@@ -70,51 +57,24 @@ class Consumer:
     channel accepts another one now, and `cancelled` is called when the queue is deleted.
     """
 
-    __slots__ = (
-        "cancelled",
-        "deliver",
-        "exclusive",
-        "has_room",
-        "no_ack",
-        "prefetch",
-        "priority",
-        "queue",
-        "start",
-        "tag",
-        "unacknowledged",
-        "unacknowledged_bytes",
-    )
-
-    def __init__(
-        self,
-        *,
-        tag: str,
-        queue: "Queue",
-        deliver: "Callable[[Consumer, Entry], None]",
-        has_room: Callable[[], bool],
-        cancelled: "Callable[[Consumer], None]",
-        start: bytes,
-        no_ack: bool = False,
-        exclusive: bool = False,
-        prefetch: int = 0,
-        priority: int = 0,
-    ) -> None:
-        self.tag = tag
-        self.queue = queue
-        self.deliver = deliver
-        self.has_room = has_room
-        self.cancelled = cancelled
-        self.start = start  # of its deliveries, encoded
-        self.no_ack = no_ack
-        self.exclusive = exclusive
-        self.prefetch = 0 if no_ack else prefetch
-        self.priority = priority
-        self.unacknowledged = 0
-        self.unacknowledged_bytes = 0  # bodies kept in memory for it
+    tag: str
+    queue: "Queue"
+    deliver: "Callable[[Consumer, Entry], None]"
+    has_room: Callable[[], bool]
+    cancelled: "Callable[[Consumer], None]"
+    start: bytes
+    """The start of its deliveries, encoded."""
+    no_ack: bool = False
+    exclusive: bool = False
+    prefetch: int = 0
+    priority: int = 0
+    unacknowledged: int = 0
+    unacknowledged_bytes: int = 0
+    """Of the bodies that are kept in memory for it."""
 
     def can_take(self) -> bool:
         """Whether it accepts one more message."""
-        if self.prefetch and self.unacknowledged >= self.prefetch:
+        if self.prefetch and self.unacknowledged >= self.prefetch:  # nothing of `no_ack` is
             return False
         return self.unacknowledged_bytes <= self.queue.store.memory.consumer_limit and self.has_room()
 
@@ -122,8 +82,8 @@ class Consumer:
 class Queue:
     """`id` is its number in the store; `owner` the connection of an exclusive one.
 
-    The counts are updated incrementally: `ready_bytes` are ready bodies, `resident_bytes` what the queue holds in
-    memory, `unacknowledged` what consumers hold. `dead_letter` publishes dead messages, `drop` deletes the queue.
+    `backlog` are the messages that are ready, `unacknowledged` counts those that consumers hold. `dead_letter`
+    publishes dead messages, `drop` deletes the queue.
     """
 
     __slots__ = (
@@ -132,15 +92,13 @@ class Queue:
         "_expiry_timer",
         "_has_expiry",
         "_idle_timer",
-        "_lane",
-        "_lanes",
         "_limited",
         "_measured",
-        "_recovered_up_to",
         "_timers",
         "acknowledged",
         "arguments",
         "auto_delete",
+        "backlog",
         "consumers",
         "deleted",
         "delivered",
@@ -151,8 +109,6 @@ class Queue:
         "owner",
         "published",
         "rates",
-        "ready_bytes",
-        "resident_bytes",
         "settings",
         "store",
         "touched",
@@ -186,8 +142,7 @@ class Queue:
         self.consumers: list[Consumer] = []
         self.touched = not durable
         self.deleted = False
-        self.ready_bytes = 0
-        self.resident_bytes = 0
+        self.backlog: Final[Backlog[Entry]] = Backlog(id, store, self._stored)
         self.unacknowledged = 0
         self.published = 0
         self.delivered = 0
@@ -196,11 +151,8 @@ class Queue:
         self._measured = (0, 0, 0)
         self._timers: Final = timers
         self._dead_letter: Final = dead_letter
-        self._recovered_up_to = 0  # entries up to here count as redelivered
         self._limited: Final = settings.max_length is not None or settings.max_bytes is not None
         self._has_expiry = settings.ttl is not None
-        self._lane: Final = Lane(queue=self, priority=0)
-        self._lanes: dict[int, Lane] = {0: self._lane}
         self._expiry_timer: Timer | None = None
         self._expiry_at = 0
         self._idle_timer: Timer | None = None
@@ -217,14 +169,13 @@ class Queue:
             return False
         entry = self._entry(message)
         self.published += 1
-        self._account(entry, 1)
-        if self.consumers and not len(self) and (consumer := self._next_consumer()):
+        self.backlog.account(entry, 1)
+        if self.consumers and not len(self.backlog) and (consumer := self._next_consumer()):
             if entry.durable and not consumer.no_ack:
                 self.store.insert(entry)
             self._hand_to(consumer, entry)
             return True
-        self._lane_of(entry.priority).push(entry)
-        self.ready_bytes += entry.size
+        self.backlog.push(entry)
         if limited:
             self._drop_surplus()
         if entry.expires_at is not None:
@@ -236,9 +187,9 @@ class Queue:
         if self.deleted:
             for entry in entries:
                 self.unacknowledged -= 1
-                self._forget(entry)
+                self.backlog.forget(entry)
             return
-        by_lane: dict[int, list[Entry]] = {}
+        returned: list[Entry] = []
         limit = self.settings.delivery_limit
         for entry in entries:
             entry.redelivered = True
@@ -248,10 +199,8 @@ class Queue:
                 self.reject(entry, DeathReason.DELIVERY_LIMIT)
                 continue
             self.unacknowledged -= 1
-            self.ready_bytes += entry.size
-            by_lane.setdefault(entry.priority, []).append(entry)
-        for priority, members in by_lane.items():
-            self._lane_of(priority).give_back(members)
+            returned.append(entry)
+        self.backlog.give_back(returned)
         self._drop_surplus()
         self.drain()
         self._watch_expiry()
@@ -274,7 +223,7 @@ class Queue:
             return None
         self.unacknowledged += 1
         self.delivered += 1
-        entry = self._pop(lane)
+        entry = self.backlog.pop(lane)
         self._popped()
         return entry
 
@@ -293,7 +242,7 @@ class Queue:
         consumer = self._next_consumer()
         if consumer is None:
             return False
-        self._hand_to(consumer, self._pop(lane))
+        self._hand_to(consumer, self.backlog.pop(lane))
         self._popped()
         return True
 
@@ -301,30 +250,22 @@ class Queue:
         """Remove a message that was acknowledged, or delivered without acknowledgement."""
         self.unacknowledged -= 1
         self.acknowledged += 1
-        self._forget(entry)
+        self.backlog.forget(entry)
 
     def reject(self, entry: Entry, reason: DeathReason = DeathReason.REJECTED) -> None:
         """Remove a message that consumers do not want, dead-lettering it."""
         self.unacknowledged -= 1
         if entry.shed and self.settings.dead_letter_exchange is not None:
-            self.restore((entry,))
+            self.backlog.restore((entry,))
         self._dead_letter(self, entry, reason)
-        self._forget(entry)
+        self.backlog.forget(entry)
 
     def purge(self) -> int:
         """Delete all ready messages; return their number."""
-        count = len(self)
-        for lane in self._lanes.values():
-            for entry in lane.clear():
-                self._forget(entry)
-        self.ready_bytes = 0
-        return count
+        return self.backlog.clear()
 
     def __len__(self) -> int:
-        if len(self._lanes) == 1:
-            lane = self._lane
-            return len(lane.head) + lane.on_disk + len(lane.tail)
-        return sum(map(len, self._lanes.values()))
+        return len(self.backlog)
 
     # -- consumers
 
@@ -373,10 +314,7 @@ class Queue:
         consumer.deliver(consumer, entry)
         if entry.size >= WORTH_SHEDDING and not consumer.no_ack:
             if self.store.memory.used > self.store.memory.spare and self.store.is_written(entry):
-                self._account(entry, -1)
-                entry.message = entry.message.without_body()  # loaded from disk if needed again
-                entry.shed = True
-                self._account(entry, 1)
+                self.backlog.shed(entry)
             else:
                 consumer.unacknowledged_bytes += entry.size
 
@@ -413,51 +351,13 @@ class Queue:
         self.rates = (published / seconds, delivered / seconds, acknowledged / seconds)
         self._measured = counts
 
-    # -- memory and disk
-
-    def evicted(self, entry: Entry) -> None:
-        """Account for an entry that is now on disk only."""
-        self._account(entry, -1)
-
-    def loaded(self, entry: Entry) -> None:
-        """Account for an entry that was loaded from disk."""
-        self._account(entry, 1)
-        entry.redelivered = entry.redelivered or entry.id <= self._recovered_up_to
-        entry.returns = int(entry.redelivered)
-
     def recover(self, priority: int, count: int, size: int, last_id: int, *, redelivered: bool) -> None:
-        """Add entries found on disk when the broker starts."""
-        lane = self._lane_of(priority)
-        lane.on_disk, lane.last_loaded = count, 0
-        self.ready_bytes += size
-        self._has_expiry = True  # their expiry is unknown
-        if redelivered:
-            self._recovered_up_to = max(self._recovered_up_to, last_id)
+        """Add messages found on disk when the broker starts."""
+        self.backlog.recover(priority, count, size, last_id, redelivered=redelivered)
+        self._has_expiry = True  # theirs is unknown
         self._watch_expiry()
 
-    def resident_entries(self) -> Iterable[Entry]:
-        """Return the entries waiting in memory, for a clean shutdown."""
-        return (entry for lane in self._lanes.values() for entry in lane.head)
-
-    def restore(self, entries: Iterable[Entry]) -> None:
-        """Load the shed bodies of these entries."""
-        shed = {entry.id: entry for entry in entries if entry.shed}
-        for number, message in self.store.load_messages(list(shed)):
-            entry = shed[number]
-            self._account(entry, -1)
-            entry.message, entry.shed = message, False
-            self._account(entry, 1)
-
-    def _account(self, entry: Entry, sign: int) -> None:
-        size = sign * (OVERHEAD + len(entry.message.body) // entry.message.fanout)
-        self.resident_bytes += size
-        self.store.memory.used += size
-
-    def _forget(self, entry: Entry) -> None:
-        self._account(entry, -1)
-        self.store.remove(entry)
-
-    # -- order, limits and expiry
+    # -- limits and expiry
 
     def _entry(self, message: Message) -> Entry:
         properties = message.properties
@@ -472,29 +372,14 @@ class Queue:
         expires_at = None if ttl is None else self._timers.now() + ttl
         return Entry(self.store.next_id(), message, self, self.durable and properties.persistent, priority, expires_at)
 
-    def _lane_of(self, priority: int) -> "Lane":
-        lane = self._lanes.get(priority)
-        if lane is None:
-            lane = Lane(queue=self, priority=priority)
-            self._lanes = dict(sorted({**self._lanes, priority: lane}.items(), reverse=True))
-        return lane
+    def _stored(self, number: int, message: Message, priority: int, expires_at: int | None) -> Entry:
+        return Entry(number, message, self, True, priority, expires_at)
 
-    def _first_lane(self) -> "Lane | None":
-        """Return the highest-priority lane with a message; its head is then in memory."""
-        if len(self._lanes) == 1:
-            return self._lane if self._lane.first() else None
-        return next((lane for lane in self._lanes.values() if lane.first()), None)
-
-    def _next_lane(self) -> "Lane | None":
+    def _next_lane(self) -> Lane[Entry] | None:
         """Return the lane with the next message to deliver, after discarding expired ones in front of it."""
         if self._has_expiry:
             self._expire()
-        return self._first_lane()
-
-    def _pop(self, lane: "Lane") -> Entry:
-        entry = lane.head.popleft()
-        self.ready_bytes -= entry.size
-        return entry
+        return self.backlog.first_lane()
 
     def _popped(self) -> None:
         """Check the message behind the one that was taken: it may have expired, or be the next that will."""
@@ -504,8 +389,8 @@ class Queue:
 
     def _is_full(self, message: Message) -> bool:
         length, size = self.settings.max_length, self.settings.max_bytes
-        return (length is not None and len(self) >= length) or (
-            size is not None and self.ready_bytes + len(message.body) > size
+        return (length is not None and len(self.backlog) >= length) or (
+            size is not None and self.backlog.ready_bytes + len(message.body) > size
         )
 
     def _drop_surplus(self) -> None:
@@ -513,26 +398,28 @@ class Queue:
         length, size = self.settings.max_length, self.settings.max_bytes
         if self.settings.overflow != "drop-head" or (length is None and size is None):
             return
-        while (length is not None and len(self) > length) or (size is not None and self.ready_bytes > size):
-            lane = self._first_lane()
+        while (length is not None and len(self.backlog) > length) or (
+            size is not None and self.backlog.ready_bytes > size
+        ):
+            lane = self.backlog.first_lane()
             assert lane is not None  # noqa: S101 - above a limit there is a message
             self._discard(lane, DeathReason.MAXLEN)
 
-    def _discard(self, lane: "Lane", reason: DeathReason) -> None:
-        entry = self._pop(lane)
+    def _discard(self, lane: Lane[Entry], reason: DeathReason) -> None:
+        entry = self.backlog.pop(lane)
         self._dead_letter(self, entry, reason)
-        self._forget(entry)
+        self.backlog.forget(entry)
 
     def _expire(self) -> None:
         """Discard expired messages at the head of each lane."""
         now = self._timers.now()
-        for lane in list(self._lanes.values()):
+        for lane in list(self.backlog.lanes.values()):
             while (entry := lane.first()) is not None and entry.expires_at is not None and entry.expires_at <= now:
                 self._discard(lane, DeathReason.EXPIRED)
 
     def _watch_expiry(self) -> None:
         """Keep a timer for the earliest head that will expire."""
-        heads = [lane.first() for lane in self._lanes.values()] if self._has_expiry else []
+        heads = [lane.first() for lane in self.backlog.lanes.values()] if self._has_expiry else []
         times = [head.expires_at for head in heads if head is not None and head.expires_at is not None]
         if not times or self.deleted:
             return
@@ -551,115 +438,3 @@ class Queue:
                 self._watch_expiry()
 
         self._expiry_timer = self._timers.after(delay, due)
-
-
-class Lane:
-    """Entries sorted by id; requeued ones return to their places."""
-
-    __slots__ = ("_queue", "_store", "_waits", "head", "last_loaded", "on_disk", "priority", "tail")
-
-    def __init__(self, *, queue: Queue, priority: int) -> None:
-        self._queue: Final = queue
-        self._store: Final = queue.store
-        self._waits = False
-        self.priority: Final = priority
-        self.head: deque[Entry] = deque()
-        self.tail: deque[Entry] = deque()
-        self.on_disk = 0
-        self.last_loaded = 0
-
-    def __len__(self) -> int:
-        return len(self.head) + self.on_disk + len(self.tail)
-
-    def push(self, entry: Entry) -> None:
-        """Append a new entry."""
-        if self.on_disk or self.tail or self._store.memory.is_short_for(self._queue.resident_bytes):
-            if not self.on_disk and not self.tail:
-                self.last_loaded = entry.id - 1
-            self._store.insert(entry)
-            self.tail.append(entry)
-            if not self._waits:
-                self._waits = True
-                self._store.after(self._written)
-        else:
-            if entry.durable:
-                self._store.insert(entry)
-            self.head.append(entry)
-
-    def first(self) -> Entry | None:
-        """Return the next entry without removing it, with its body loaded if needed."""
-        if self.head:
-            entry = self.head[0]
-            if entry.shed:
-                self._restore()
-            return entry
-        return self.head[0] if self._refill() else None
-
-    def give_back(self, entries: Iterable[Entry]) -> None:
-        """Return entries to their places; everything behind the head is younger than they are."""
-        entries = sorted(entries, key=_by_id)
-        if not entries:
-            return
-        if not self.head or entries[-1].id < self.head[0].id:
-            self.head.extendleft(reversed(entries))
-        else:
-            self.head = deque(sorted([*self.head, *entries], key=_by_id))
-
-    def clear(self) -> list[Entry]:
-        """Remove everything; return what was in memory, so that it can be settled. The rest is deleted in the store."""
-        entries = [*self.head, *self.tail]
-        if self.on_disk:
-            last = self.tail[0].id - 1 if self.tail else self._store.last_id
-            self._store.wipe(self._queue.id, self.priority, self.last_loaded, last)
-        self.head.clear()
-        self.tail.clear()
-        self.on_disk = 0
-        return entries
-
-    def _written(self) -> None:
-        """Release what the store has written by now."""
-        self._waits = False
-        while self.tail and self._store.is_written(self.tail[0]):
-            entry = self.tail.popleft()
-            self.on_disk += 1
-            self._queue.evicted(entry)
-        if self.tail:
-            self._waits = True
-            self._store.after(self._written)
-
-    def _refill(self) -> bool:
-        """Load the next piece from disk, or move the tail to the head if nothing is there."""
-        if self.on_disk:
-            queue, priority = self._queue, self.priority
-
-            def make(number: int, message: Message, expires_at: int | None) -> Entry:
-                return Entry(number, message, queue, True, priority, expires_at)
-
-            entries = self._store.load(make, queue.id, priority, self.last_loaded, LOAD_COUNT, LOAD_BYTES)
-            for entry in entries:
-                queue.loaded(entry)
-            self.head.extend(entries)
-            self.on_disk -= len(entries)
-            if entries:
-                self.last_loaded = entries[-1].id
-            else:
-                self.on_disk = 0
-        if not self.head and self.tail:
-            self.head, self.tail = self.tail, deque()
-            self.last_loaded = self.head[-1].id
-        return bool(self.head)
-
-    def _restore(self) -> None:
-        """Load the bodies of the next entries, as many as one piece from disk has."""
-        entries: list[Entry] = []
-        size = 0
-        for entry in self.head:
-            if len(entries) >= LOAD_COUNT or size >= LOAD_BYTES:
-                break
-            entries.append(entry)
-            size += entry.size
-        self._queue.restore(entries)
-
-
-def _by_id(entry: Entry) -> int:
-    return entry.id

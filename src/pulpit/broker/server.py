@@ -216,7 +216,7 @@ class Broker:
         for host in state.hosts.values():
             for queue in host.queues.values():
                 queue.close()
-                again += [entry.id for entry in queue.resident_entries() if entry.redelivered and entry.state > 0]
+                again += queue.backlog.redelivered_rows()
         state.store.execute(schema.MARK_REDELIVERED, f"[{','.join(map(str, again))}]")
         if not state.store.failing:
             state.store.execute(schema.UNTOUCH_ALL)
