@@ -1,12 +1,12 @@
 """Every key of the configuration with its default, unit and meaning; `configuration` reads the values."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from pulpit.events import MOST_CHANGES
+from pulpit.net.config_files import default_data_dir
 
 MESSAGING_URL: Final = "[messaging] url"
 
@@ -406,12 +406,3 @@ SECTIONS: Final[Mapping[str, type]] = {
     "events": EventsSettings,
     "pulp3": Pulp3Settings,
 }
-
-
-def default_data_dir() -> Path:
-    """Return the default data folder."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/pulpit")
-    import platformdirs  # noqa: PLC0415 - not needed when a folder is configured
-
-    return Path(platformdirs.user_data_dir("pulpit", appauthor=False))

@@ -115,7 +115,7 @@ class FileContent(click.ParamType[str]):
         try:
             with Path(value).expanduser().open(encoding="utf-8") as file:
                 text = file.read(self.longest + 1)
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, RuntimeError) as error:  # the last one of ~nobody
             self.fail(f"{value} cannot be read: {error}", param, ctx)
         if len(text) > self.longest:
             self.fail(f"{value} is longer than {self.longest} characters", param, ctx)

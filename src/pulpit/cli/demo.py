@@ -64,7 +64,10 @@ def demo(files: Path | None, listen_program: str | None) -> None:
     listen_title = listen_program or "pulpit listen"
     with tempfile.TemporaryDirectory(prefix="pulpit-demo-") as scratch, contextlib.ExitStack() as stack:
         data_dir, upstream_dir = Path(scratch, "data"), Path(scratch, "upstream")
-        names = prepare_upstream(files, upstream_dir)
+        try:
+            names = prepare_upstream(files, upstream_dir)
+        except OSError as error:
+            raise DemoFailed(f"the files cannot be copied to {upstream_dir}: {error.strerror}.") from None
         feed = stack.enter_context(upstream(upstream_dir))
         write_line(f"An upstream serves {len(names)} files and a PULP_MANIFEST at {feed}")
         port = free_port()
@@ -279,8 +282,9 @@ def show_message(subscriber: Program) -> None:
 
 def check_published(url: str, upstream_dir: Path, names: Sequence[str]) -> None:
     """Compare every published file with the upstream's."""
+    no_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     for name in [*names, "PULP_MANIFEST"]:
-        with urllib.request.urlopen(url + name, timeout=PATIENCE) as response:  # noqa: S310 - our own server
+        with no_proxy.open(url + name, timeout=PATIENCE) as response:
             published = response.read()
         if sorted(published.splitlines()) != sorted((upstream_dir / name).read_bytes().splitlines()):
             raise DemoFailed(f"{url}{name} is not what the upstream has.")

@@ -23,6 +23,7 @@ from pulpit.client.options import Duration, connect, connection_options
 from pulpit.client.server import Query, Server, v1_path
 from pulpit.client.settings import Options
 from pulpit.clock import iso_micro
+from pulpit.net.config_files import home_dir
 from pulpit.subscriber.commands import Event, Lanes, Letters, Position, Runner, find_command
 from pulpit.subscriber.event import Event as Message
 from pulpit.subscriber.event import plain
@@ -185,7 +186,7 @@ def on(
 def _letters_file(name: str) -> Path:
     folder = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
     if not folder:
-        state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+        state = os.environ.get("XDG_STATE_HOME") or str(home_dir() / ".local" / "state")
         folder = f"{state}/pulpit"
     return Path(folder) / f"on-{re.sub(r'[^A-Za-z0-9._-]', '_', name)}.dead-letters"
 

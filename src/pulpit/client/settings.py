@@ -8,6 +8,7 @@ https
 Files:        /etc/pulp/admin/admin.conf, ~/.pulp/admin.conf, --config; a later one overrides an earlier one by key
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Mapping
@@ -21,7 +22,15 @@ from pulpit.client.failures import WrongSettings, WrongUse
 from pulpit.client.streams import read_line
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback
-from pulpit.net.config_files import ADMIN_PASSWORD_FILE, ADMINISTRATOR, first_line, ini_flaw, read_secret
+from pulpit.net.config_files import (
+    ADMIN_PASSWORD_FILE,
+    ADMINISTRATOR,
+    default_data_dir,
+    first_line,
+    home_dir,
+    ini_flaw,
+    read_secret,
+)
 from pulpit.text import system_reason
 
 DEFAULT_URL: Final = "http://127.0.0.1:24880"
@@ -87,7 +96,9 @@ def load(
         WrongSettings: a file or an address is invalid, or a file with a secret is readable by others.
         WrongUse: a password without a user.
     """
-    files = [system_file, Path.home() / ".pulp" / "admin.conf"]
+    files = [system_file]
+    with contextlib.suppress(ConfigurationError):  # without a home folder, as in some containers
+        files.append(home_dir() / ".pulp" / "admin.conf")
     read = _read([path for path in files if path.is_file()] + ([options.config] if options.config else []))
     places = {
         "--url": options.url,
@@ -106,7 +117,7 @@ def load(
         url=url,
         prefix="/" + read.get("server", "api_prefix", fallback=DEFAULT_PREFIX).strip("/"),
         verify=verify,
-        ca_path=options.ca_path or (Path(configured).expanduser() if configured else None),
+        ca_path=options.ca_path or (_expanded(configured, "[server] ca_path") if configured else None),
         credentials=credentials,
         certificate=None if credentials else _session(url),
         poll_seconds=_seconds(read),
@@ -215,36 +226,45 @@ def _token(text: str, source: str) -> Token:
 
 
 def session_file() -> Path:
-    """Return where `login` stores key and certificate, as in Pulp 2's client."""
-    return Path.home() / ".pulp" / "user-cert.pem"
+    """Return where `login` stores key and certificate, as in Pulp 2's client.
+
+    Raises:
+        WrongSettings: the user has no home folder.
+    """
+    try:
+        return home_dir() / ".pulp" / "user-cert.pem"
+    except ConfigurationError as error:
+        raise WrongSettings(str(error)) from None
 
 
 def _session(url: SplitResult) -> Path | None:
-    return session_file() if url.scheme == "https" and session_file().is_file() else None
+    if url.scheme != "https":
+        return None
+    with contextlib.suppress(WrongSettings):
+        path = session_file()
+        return path if path.is_file() else None
+    return None
 
 
 def _left_by_server(environment: Mapping[str, str]) -> Credentials | None:
     """Return the credentials that the server wrote at its first start, if we may read them; for this machine only."""
-    path = data_folder(environment) / ADMIN_PASSWORD_FILE
+    given = environment.get("PULPIT_DATA_DIR")
     try:
+        path = (_expanded(given, "PULPIT_DATA_DIR") if given else default_data_dir()) / ADMIN_PASSWORD_FILE
         return (
             Credentials(user=ADMINISTRATOR, password=secret_from(path, "The administrator's password"))
             if path.is_file()
             else None
         )
-    except PermissionError:
+    except (PermissionError, ConfigurationError):
         return None
 
 
-def data_folder(environment: Mapping[str, str]) -> Path:
-    """Return the data folder of a server of the same user."""
-    if environment.get("PULPIT_DATA_DIR"):
-        return Path(environment["PULPIT_DATA_DIR"]).expanduser()
-    if os.geteuid() == 0:
-        return Path("/var/lib/pulpit")
-    import platformdirs  # noqa: PLC0415 - most runs need not wait for it
-
-    return Path(platformdirs.user_data_dir("pulpit"))
+def _expanded(text: str, place: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise WrongSettings(f"{place} begins with ~ and names no user's home folder.") from None
 
 
 def secret_lines(path: Path, source: str) -> list[str]:

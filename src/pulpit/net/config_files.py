@@ -20,6 +20,35 @@ ADMIN_PASSWORD_FILE: Final = "admin-password"  # noqa: S105 - a file's name
 """In the data folder: that user's password, for programs of this machine that may read it."""
 
 
+def home_dir() -> Path:
+    """Return the user's home folder.
+
+    Raises:
+        ConfigurationError: there is none: the user ID has no account, and HOME is not set.
+    """
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise ConfigurationError("HOME", f"the user ID {os.geteuid()} has no home folder; set the variable.") from None
+
+
+def default_data_dir() -> Path:
+    """Return the data folder of a server whose configuration names none.
+
+    Raises:
+        ConfigurationError: as for `home_dir`.
+    """
+    if os.geteuid() == 0:
+        return Path("/var/lib/pulpit")
+    import platformdirs  # noqa: PLC0415 - not needed when a folder is configured
+
+    try:
+        return Path(platformdirs.user_data_dir("pulpit", appauthor=False))
+    except RuntimeError:
+        why = f"the user ID {os.geteuid()} has no home folder; name a folder by --data-dir or PULPIT_DATA_DIR."
+        raise ConfigurationError("[server] data_dir", why) from None
+
+
 def ini_flaw(error: configparser.Error) -> str:
     """Say what is wrong with an INI file, by line number; nothing is quoted, because a line may hold a password."""
     match error:

@@ -11,6 +11,7 @@ from typing import Final
 
 from pulpit.client.streams import write_line
 from pulpit.errors import PulpitError
+from pulpit.net.config_files import home_dir
 
 _PROGRAM: Final = "/usr/bin/pulpit"
 """What the shipped units start."""
@@ -93,7 +94,7 @@ def for_machine(program: Path, interpreter: Path) -> Plan:
 
 
 def _for_user(program: Path) -> Plan:
-    configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config").absolute()
+    configuration = Path(os.environ.get("XDG_CONFIG_HOME") or home_dir() / ".config").absolute()
     return Plan(
         files={configuration / "systemd/user/pulpit.service": _unit("pulpit-user.service", program)},
         commands=(("systemctl", "--user", "daemon-reload"),),

@@ -1,0 +1,61 @@
+"""A user ID without an account and without HOME, as containers and some cron jobs have it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.server import pulpit
+
+STRANGER = ("unshare", "--user", "--map-user=54321", sys.executable, "-m")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _namespaces() -> None:
+    """Skip where no user namespace can be made: there is no other way to such a user but as root."""
+    if subprocess.run([*STRANGER, "platform"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("user namespaces (`unshare --user --map-user`) are not available")
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of ours as that user."""
+    known = {name: value for name, value in os.environ.items() if name not in {"HOME", "PULPIT_DATA_DIR"}}
+    known = {name: value for name, value in known.items() if not name.startswith("XDG_")} | environment
+    return subprocess.run(
+        [*STRANGER, *command],
+        env=known,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize("command", ["serve", "check", "doctor"])
+def test_a_server_wants_its_data_folder_named(command: str) -> None:
+    done = run("pulpit.cli", command)
+    assert done.returncode == 78, done.stderr
+    [sentence] = done.stderr.splitlines()
+    assert "[server] data_dir: the user ID 54321 has no home folder" in sentence
+
+
+def test_clients_need_none(tmp_path: Path) -> None:
+    with pulpit(tmp_path / "data") as server:
+        for command in (["pulpit.admin", "event", "listener", "list"], ["pulpit.cli", "fire", "ci.build.finish"]):
+            done = run(*command, PULPIT_URL=server.url, PULPIT_DATA_DIR=str(server.data_dir))
+            assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_has_to_be_kept_in_a_home_folder_says_so() -> None:
+    on = ("pulpit.cli", "on", "repo.publish.finish", "--name", "x")
+    for command in ([*on, "--", "true"], ["pulpit.cli", "install-service", "--user", "--dry-run"]):
+        done = run(*command)
+        assert done.returncode == 78, done.stderr
+        assert "HOME: the user ID 54321 has no home folder" in done.stderr
+    done = run("pulpit.admin", "logout")
+    assert (done.returncode, done.stderr.count("\n")) == (78, 1)
+    done = run("pulpit.admin", "status", PULPIT_DATA_DIR="~nobody-of-this-name/data")
+    assert (done.returncode, done.stderr.count("\n")) == (78, 1)
