@@ -1,4 +1,4 @@
-"""Endpoints that are registered at the start and analysed at their first request.
+"""Endpoints that are registered at the start and analysed at their first request, and the documents that they return.
 
 FastAPI derives request parsing and description from an endpoint's signature. That takes milliseconds for each of more
 than a hundred endpoints, most of which are never requested while a server runs.
@@ -10,8 +10,18 @@ from typing import Any, Final, Self
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict
 from starlette.routing import Match, Route, compile_path
 from starlette.types import Receive, Scope, Send
+
+
+class Document(BaseModel):
+    """A response, or a part of one, which can be made of an object with the same attributes.
+
+    Its validator is built at first use, because all of them together would delay the start.
+    """
+
+    model_config = ConfigDict(defer_build=True, from_attributes=True)
 
 
 class Endpoint(Route):
@@ -68,7 +78,12 @@ class Endpoints(APIRouter):
         return made
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
-        """Register an endpoint; called by FastAPI's decorators."""
+        """Register an endpoint; called by FastAPI's decorators.
+
+        Its operation id is the function's name, and its status the first one of `responses`, unless they are given.
+        """
+        options["operation_id"] = options["operation_id"] or endpoint.__name__
+        options["status_code"] = options["status_code"] or next(iter(options["responses"] or ()), None)
         options["tags"] = [*self.tags, *(options["tags"] or ())]
         options["include_in_schema"] = self.include_in_schema and options["include_in_schema"]
         self.routes.append(Endpoint(self.prefix + path, endpoint, options))

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from pulpit.api.documents import Document
+from pulpit.api.endpoints import Document
 from pulpit.errors import (
     DatabaseUnavailable,
     InvalidValue,

@@ -6,11 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import Query
-from pydantic import BaseModel
 from sqlalchemy import Connection
 
 from pulpit.api.auth.rights import Rights, Verb
-from pulpit.api.documents import Document
+from pulpit.api.endpoints import Document
 from pulpit.api.services import Services
 from pulpit.api.v2.models import ListenerFilterChanges
 from pulpit.errors import InvalidValue
@@ -144,21 +143,6 @@ def worst_first(states: Mapping[str, DeliveryState]) -> list[str]:
         return state.attempts, state.lag_seconds, state.dead_letters
 
     return sorted(states, key=badness, reverse=True)
-
-
-def filters_of(listener: Listener) -> ListenerFilters:
-    """A listener's filters."""
-    return ListenerFilters(
-        repo_ids=listener.repo_ids,
-        results=listener.results,
-        packages=listener.packages,
-        give_up_after=listener.give_up_after,
-    )
-
-
-def as_json(model: BaseModel) -> dict[str, Any]:
-    """A model as JSON values."""
-    return model.model_dump(mode="json")
 
 
 MOST: Final = 100

@@ -61,7 +61,7 @@ broker: Final = Endpoints(prefix="/broker", tags=["broker"])
 PARTS: Final = ("queues", "exchanges", "bindings", "connections")
 
 
-@broker.get("", operation_id="read_broker", responses=returns(OK, dict[str, Any], 404))
+@broker.get("", responses=returns(OK, dict[str, Any], 404))
 def read_broker(services: Provided) -> dict[str, Any]:
     """Show the embedded broker: memory, rates, queues, exchanges, bindings and connections.
 
@@ -75,7 +75,7 @@ def read_broker(services: Provided) -> dict[str, Any]:
 pulp3: Final = Endpoints(prefix="/pulp3", tags=["pulp3"])
 
 
-@pulp3.get("", operation_id="list_pulp3", responses=returns(OK, list[dict[str, Any]]))
+@pulp3.get("", responses=returns(OK, list[dict[str, Any]]))
 def list_pulp3(services: Provided) -> list[dict[str, Any]]:
     """Show the state of each Pulp 3 that events come from; `name` is empty for the one of `[pulp3]`."""
     return [_shown(pulp) for pulp in services.pulps]

@@ -112,12 +112,12 @@ def edit(visit: Visit) -> Response:
 
 def pause(visit: Visit) -> Response:
     reason = visit.form.text("reason")
-    v1.pause(visit.path("id"), visit.services, order(PauseOrder, reason=reason) if reason else None)
+    v1.pause_listener(visit.path("id"), visit.services, order(PauseOrder, reason=reason) if reason else None)
     return done(f"/listeners/{visit.path('id')}", "paused")
 
 
 def resume(visit: Visit) -> Response:
-    v1.resume(visit.path("id"), visit.services)
+    v1.resume_listener(visit.path("id"), visit.services)
     return done(f"/listeners/{visit.path('id')}", "resumed")
 
 
@@ -128,13 +128,13 @@ def replay(visit: Visit) -> Response:
         raise MissingValue("number")
     event_types = visit.form.lines("event_types") or None
     body = order(ReplayOrder, number=whole("number", number), time=_moment(time), event_types=event_types)
-    v1.replay(visit.path("id"), body, visit.services)
+    v1.replay_listener(visit.path("id"), body, visit.services)
     return done(f"/listeners/{visit.path('id')}", "replayed")
 
 
 async def test(visit: Visit) -> Response:
     """Send a test event and show the request and the response."""
-    trial = await v1.test(visit.path("id"), visit.services)
+    trial = await v1.test_listener(visit.path("id"), visit.services)
     return _page(visit, trial={**asdict(trial), "request": dict(trial.request)})
 
 
@@ -151,16 +151,16 @@ def letters(visit: Visit) -> Response:
     if not everything and not ids:
         raise InvalidValue("id", "mark the dead letters that are meant.")
     if verb.startswith("drop"):
-        v1.drop_letters(listener_id, visit.services, ids, everything=everything)
+        v1.drop_dead_letters(listener_id, visit.services, ids, everything=everything)
         return done(f"/listeners/{listener_id}", "dropped")
-    v1.send_again(listener_id, order(LettersOrder, ids=ids, all=everything), visit.services)
+    v1.send_dead_letters_again(listener_id, order(LettersOrder, ids=ids, all=everything), visit.services)
     return done(f"/listeners/{listener_id}", "sent")
 
 
 def send(visit: Visit) -> Response:
     """Send one event to a listener out of order."""
     number = whole("number", visit.path("number"))
-    v1.send_event(
+    v1.send_event_to_listener(
         visit.form.text("listener"), order(SendOrder, number=number), visit.services, visit.asking, visit.rights
     )
     return done(f"/events/{number}", "sent")

@@ -22,7 +22,7 @@ def show(visit: Visit) -> Response:
     earlier, later = whole("earlier", visit.asked("earlier")), whole("later", visit.asked("later"))
     difference = None
     if earlier is not None and later is not None:
-        difference = v1.compare(repo_id, earlier, visit.services, to=later, limit=DIFFERENT)
+        difference = v1.compare_publications(repo_id, earlier, visit.services, to=later, limit=DIFFERENT)
     numbers = [publication.number for publication in found]
     return visit.page(
         "publications.html",
@@ -39,7 +39,7 @@ def show(visit: Visit) -> Response:
 def promote(visit: Visit) -> Response:
     repo_id = visit.path("id")
     body = order(PromotionOrder, to=visit.form.text("to"), protect=bool(visit.form.text("protect")))
-    v1.promote(repo_id, _number(visit), body, visit.services, visit.asking)
+    v1.promote_publication(repo_id, _number(visit), body, visit.services, visit.asking)
     return done(f"/repositories/{repo_id}/publications", "promoted")
 
 
@@ -56,16 +56,16 @@ def pin(visit: Visit) -> Response:
     """Pin or unpin a publication."""
     repo_id, number = visit.path("id"), _number(visit)
     if visit.form.text("do") == "unpin":
-        v1.unpin(repo_id, number, visit.services)
+        v1.unpin_publication(repo_id, number, visit.services)
     else:
-        v1.pin(repo_id, number, visit.services)
+        v1.pin_publication(repo_id, number, visit.services)
     return done(f"/repositories/{repo_id}/publications", "pinned")
 
 
 def export(visit: Visit) -> Response:
     """Export a publication, or what is new since another one, to the server's export folder."""
     repo_id, since = visit.path("id"), whole("since", visit.form.text("since"))
-    v1.export(
+    v1.export_publication(
         repo_id, _number(visit), order(ExportOrder, to=visit.form.text("to"), since=since), visit.services, visit.asking
     )
     return done(f"/repositories/{repo_id}/publications", "exported")

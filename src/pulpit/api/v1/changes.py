@@ -8,8 +8,7 @@ from fastapi import Query
 from pydantic import Field
 from sqlalchemy import Connection
 
-from pulpit.api.documents import Document
-from pulpit.api.endpoints import Endpoints
+from pulpit.api.endpoints import Document, Endpoints
 from pulpit.api.services import OK, Provided, returns
 from pulpit.clock import iso_micro
 from pulpit.errors import InvalidValue
@@ -43,7 +42,7 @@ class ChangesPage(Document):
     """The `after` of the next page; null on the last one."""
 
 
-@router.get("/{repo_id}/changes", operation_id="read_changes", responses=returns(OK, ChangesPage, 400, 404))
+@router.get("/{repo_id}/changes", responses=returns(OK, ChangesPage, 400, 404))
 def read_changes(
     repo_id: str,
     services: Provided,

@@ -14,8 +14,7 @@ from fastapi import Response
 from pydantic import Field, StrictInt
 from sqlalchemy import Connection
 
-from pulpit.api.documents import Document
-from pulpit.api.endpoints import Endpoints
+from pulpit.api.endpoints import Document, Endpoints
 from pulpit.api.services import NO_CONTENT, OK, Allowed, Asking, Provided, Services, returns
 from pulpit.api.v1.models import Order
 from pulpit.errors import ConflictingOperation, InvalidValue
@@ -66,7 +65,7 @@ class ConsumersPage(Document):
     consumers: list[ConsumerDocument]
 
 
-@router.get("", operation_id="list_consumers", responses=returns(OK, ConsumersPage))
+@router.get("", responses=returns(OK, ConsumersPage))
 def list_consumers(services: Provided, user: Asking, rights: Allowed) -> ConsumersPage:
     """List one's own consumers with their lag, or as an administrator all."""
     with services.database.read() as connection:
@@ -74,14 +73,14 @@ def list_consumers(services: Provided, user: Asking, rights: Allowed) -> Consume
         return ConsumersPage(consumers=documents(connection, found, services))
 
 
-@router.get("/{name}", operation_id="read_consumer", responses=returns(OK, ConsumerDocument, 404))
+@router.get("/{name}", responses=returns(OK, ConsumerDocument, 404))
 def read_consumer(name: str, services: Provided, user: Asking) -> ConsumerDocument:
     """Show one consumer."""
     with services.database.read() as connection:
         return _document(connection, consumers.get(connection, user.login, name), services)
 
 
-@router.put("/{name}", operation_id="put_consumer", responses=returns(OK, ConsumerDocument, 400, 409))
+@router.put("/{name}", responses=returns(OK, ConsumerDocument, 400, 409))
 def put_consumer(name: str, body: ConsumerOrder, services: Provided, user: Asking) -> ConsumerDocument:
     """Create a consumer, at the end of the log unless `after` says otherwise; an existing one is unchanged."""
     if not NAME.match(name):
@@ -95,7 +94,7 @@ def put_consumer(name: str, body: ConsumerOrder, services: Provided, user: Askin
         return _document(tx.connection, consumers.get(tx.connection, user.login, name), services)
 
 
-@router.post("/{name}/move", operation_id="move_consumer", responses=returns(OK, ConsumerDocument, 400, 404))
+@router.post("/{name}/move", responses=returns(OK, ConsumerDocument, 400, 404))
 def move_consumer(name: str, body: MoveOrder, services: Provided, user: Asking) -> ConsumerDocument:
     """Set a consumer's position, back or forward."""
     with services.database.write() as tx:
@@ -116,7 +115,7 @@ def _number(connection: Connection, after: int) -> int:
     return head if after == HEAD else after
 
 
-@router.post("/{name}/acknowledge", operation_id="acknowledge", responses=returns(OK, ConsumerDocument, 400, 404))
+@router.post("/{name}/acknowledge", responses=returns(OK, ConsumerDocument, 400, 404))
 def acknowledge(name: str, body: AcknowledgeOrder, services: Provided, user: Asking) -> ConsumerDocument:
     """Advance a consumer to a number; a number before its position changes nothing."""
     with services.database.write() as tx:
@@ -128,9 +127,7 @@ def acknowledge(name: str, body: AcknowledgeOrder, services: Provided, user: Ask
         return _document(tx.connection, consumers.get(tx.connection, user.login, name), services)
 
 
-@router.delete(
-    "/{name}", operation_id="delete_consumer", status_code=NO_CONTENT, responses=returns(NO_CONTENT, None, 404)
-)
+@router.delete("/{name}", responses=returns(NO_CONTENT, None, 404))
 def delete_consumer(name: str, services: Provided, asking: Asking, rights: Allowed, user: str = "") -> Response:
     """Delete a consumer; an administrator may name its owner."""
     login = user if user and rights.is_admin else asking.login

@@ -123,8 +123,8 @@ def _event_filter(
     )
 
 
-@_events.get("", operation_id="read_events", response_model=EventsPage, responses=_FEED)
-async def read_events_after(
+@_events.get("", response_model=EventsPage, responses=_FEED)
+async def read_events(
     request: Request,
     services: Provided,
     user: Asking,
@@ -164,7 +164,7 @@ def _position(services: Services, login: str, name: str) -> int:
         return consumers.get(connection, login, name).position
 
 
-@_events.get("/{number}", operation_id="read_event", responses=returns(OK, EventDocument, 400, 404))
+@_events.get("/{number}", responses=returns(OK, EventDocument, 400, 404))
 def read_event(number: Annotated[int, Path(ge=0, le=HIGHEST)], services: Provided, rights: Allowed) -> EventDocument:
     """Show one event."""
     with services.database.read() as connection:
@@ -174,19 +174,19 @@ def read_event(number: Annotated[int, Path(ge=0, le=HIGHEST)], services: Provide
     return event_document(event)
 
 
-@_schemas.get("", operation_id="list_schemas", responses=returns(OK, dict[str, Any]))
+@_schemas.get("", responses=returns(OK, dict[str, Any]))
 def list_schemas() -> dict[str, Any]:
     """Show the JSON Schema of every type's body, by type."""
     return {event_type: catalogue.schema(event_type) for event_type in sorted(EVENT_TYPES)}
 
 
-@_schemas.get("/asyncapi", operation_id="read_asyncapi", responses=returns(OK, dict[str, Any]))
+@_schemas.get("/asyncapi", responses=returns(OK, dict[str, Any]))
 def read_asyncapi() -> dict[str, Any]:
     """Show the AMQP side as an AsyncAPI 3 document."""
     return catalogue.asyncapi(__version__)
 
 
-@_schemas.get("/{event_type}", operation_id="read_schema", responses=returns(OK, dict[str, Any], 404))
+@_schemas.get("/{event_type}", responses=returns(OK, dict[str, Any], 404))
 def read_schema(event_type: str) -> dict[str, Any]:
     """Show the JSON Schema of one type's body."""
     if event_type not in EVENT_TYPES:

@@ -49,7 +49,6 @@ _BODY: Final[dict[str, Any]] = {
 @router.post(
     "",
     operation_id="fire_events",
-    status_code=CREATED,
     response_model=NumbersOfEvents,
     responses=returns(CREATED, NumbersOfEvents, 400, 409, 413, 507),
     openapi_extra={"requestBody": _BODY},

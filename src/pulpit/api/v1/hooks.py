@@ -10,6 +10,7 @@ import asyncio
 import logging
 import re
 import secrets
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
@@ -19,8 +20,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field, StrictStr
 
 from pulpit.api import hook_providers
-from pulpit.api.documents import Document
-from pulpit.api.endpoints import Endpoints
+from pulpit.api.endpoints import Document, Endpoints
 from pulpit.api.hook_providers import PROVIDERS, NotSigned, Told
 from pulpit.api.middleware import whole_body
 from pulpit.api.services import ACCEPTED, CREATED, MOST_HOOKS, NO_CONTENT, OK, Provided, Services, returns
@@ -89,7 +89,7 @@ class HooksPage(Document):
     hooks: list[HookDocument]
 
 
-@router.post("", operation_id="create_hook", status_code=CREATED, responses=returns(CREATED, MadeHook, 400, 404, 409))
+@router.post("", responses=returns(CREATED, MadeHook, 400, 404, 409))
 def create_hook(body: NewHook, response: Response, services: Provided) -> MadeHook:
     """Create a hook; without `fires` its events have the type `PROVIDER.{event}.{action}`."""
     if not 0 < len(body.name) <= LONGEST_NAME or not body.name.isprintable() or body.name != body.name.strip():
@@ -119,7 +119,7 @@ def create_hook(body: NewHook, response: Response, services: Provided) -> MadeHo
             only=body.only or None,
         )
     response.headers["Cache-Control"] = "no-store"
-    return MadeHook(**_document(made).model_dump(), secret=secret)
+    return MadeHook(**_columns(made))
 
 
 def _check_fires(template: str) -> None:
@@ -139,16 +139,14 @@ def _check_fires(template: str) -> None:
         raise InvalidValue("fires", str(error).partition(": ")[2]) from None
 
 
-@router.get("", operation_id="list_hooks", responses=returns(OK, HooksPage))
+@router.get("", responses=returns(OK, HooksPage))
 def list_hooks(services: Provided) -> HooksPage:
     """List the hooks, with their last use and its error, if any."""
     with services.database.read() as connection:
-        return HooksPage(hooks=[_document(hook) for hook in hooks.every(connection)])
+        return HooksPage(hooks=[HookDocument(**_columns(hook)) for hook in hooks.every(connection)])
 
 
-@router.delete(
-    "/{hook_id}", operation_id="delete_hook", status_code=NO_CONTENT, responses=returns(NO_CONTENT, None, 404)
-)
+@router.delete("/{hook_id}", responses=returns(NO_CONTENT, None, 404))
 def delete_hook(hook_id: str, services: Provided) -> Response:
     """Delete a hook; requests to it are then a 404."""
     with services.database.write() as tx:
@@ -156,9 +154,8 @@ def delete_hook(hook_id: str, services: Provided) -> Response:
     return Response(status_code=NO_CONTENT)
 
 
-def _document(hook: Hook) -> HookDocument:
-    known = {name: getattr(hook, name) for name in HookDocument.model_fields if name != "path"}
-    return HookDocument(**known, path=f"/pulpit/hooks/{hook.id}")
+def _columns(hook: Hook) -> dict[str, Any]:
+    return {**asdict(hook), "path": f"/pulpit/hooks/{hook.id}"}
 
 
 @receiver.post("/pulpit/hooks/{hook_id}")

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from pulpit.api.auth.rights import Rights
 from pulpit.api.endpoints import Endpoints
-from pulpit.api.listeners import PageSize, PageStart, delivery_states, filters_of, owner_seen
+from pulpit.api.listeners import ListenerFilters, PageSize, PageStart, delivery_states, owner_seen
 from pulpit.api.services import ACCEPTED, OK, Allowed, Asking, Provided, Services, returns
 from pulpit.api.v1.models import (
     Count,
@@ -39,7 +39,6 @@ from pulpit.delivery.log_reader import filter_of
 from pulpit.delivery.redrive import Trial, config_for_one, try_out
 from pulpit.errors import ConflictingOperation, InvalidValue, MissingResource, MissingValue
 from pulpit.events import TELLING_CHANGES, Event, check_event_types
-from pulpit.listener_options import Option
 from pulpit.store import changes, dead_letters, event_log, listeners
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.event_log import first_since
@@ -80,22 +79,22 @@ def read_listener(listener_id: str, services: Provided) -> ListenerDocument:
         return _document(connection, listeners.get(connection, listener_id), services)
 
 
-@_listeners.post("/{listener_id}/pause", operation_id="pause_listener", responses=CHANGED)
-def pause(listener_id: str, services: Provided, body: PauseOrder | None = None) -> ListenerDocument:
+@_listeners.post("/{listener_id}/pause", responses=CHANGED)
+def pause_listener(listener_id: str, services: Provided, body: PauseOrder | None = None) -> ListenerDocument:
     """Pause a listener at its position; its events wait in the log."""
     with services.database.write() as tx:
         return _document(tx.connection, listeners.pause(tx, listener_id, body.reason if body else None), services)
 
 
-@_listeners.post("/{listener_id}/resume", operation_id="resume_listener", responses=CHANGED)
-def resume(listener_id: str, services: Provided) -> ListenerDocument:
+@_listeners.post("/{listener_id}/resume", responses=CHANGED)
+def resume_listener(listener_id: str, services: Provided) -> ListenerDocument:
     """Let a paused listener continue from its position."""
     with services.database.write() as tx:
         return _document(tx.connection, listeners.resume(tx, listener_id), services)
 
 
-@_listeners.post("/{listener_id}/replay", operation_id="replay_listener", responses=CHANGED)
-def replay(listener_id: str, body: ReplayOrder, services: Provided) -> ListenerDocument:
+@_listeners.post("/{listener_id}/replay", responses=CHANGED)
+def replay_listener(listener_id: str, body: ReplayOrder, services: Provided) -> ListenerDocument:
     """Move a listener back, so that it gets the events from there again, or only those of the given types."""
     if (body.number is None) == (body.time is None):
         raise MissingValue(["number"]) if body.number is None else InvalidValue("time", "give a number or a time.")
@@ -105,8 +104,8 @@ def replay(listener_id: str, body: ReplayOrder, services: Provided) -> ListenerD
         return _document(tx.connection, listeners.replay(tx, listener_id, number, event_types), services)
 
 
-@_listeners.post("/{listener_id}/test", operation_id="test_listener", responses=returns(OK, Trial, 404, 409))
-async def test(listener_id: str, services: Provided) -> Trial:
+@_listeners.post("/{listener_id}/test", responses=returns(OK, Trial, 404, 409))
+async def test_listener(listener_id: str, services: Provided) -> Trial:
     """Send a test event through the listener's notifier and show the request and the response."""
 
     def read() -> Listener:
@@ -120,13 +119,10 @@ async def test(listener_id: str, services: Provided) -> Trial:
         return await try_out(listener, services.listener_types, services.clock)
 
 
-@_listeners.post(
-    "/{listener_id}/send",
-    operation_id="send_event_to_listener",
-    status_code=ACCEPTED,
-    responses=returns(ACCEPTED, Count, 400, 404),
-)
-def send_event(listener_id: str, body: SendOrder, services: Provided, user: Asking, rights: Allowed) -> Count:
+@_listeners.post("/{listener_id}/send", responses=returns(ACCEPTED, Count, 400, 404))
+def send_event_to_listener(
+    listener_id: str, body: SendOrder, services: Provided, user: Asking, rights: Allowed
+) -> Count:
     """Send one event of the log out of order, whatever the listener's filters.
 
     Until it is delivered it is among the dead letters.
@@ -141,10 +137,8 @@ def send_event(listener_id: str, body: SendOrder, services: Provided, user: Aski
     return Count(count=1)
 
 
-@_listeners.post(
-    "/{listener_id}/preview", operation_id="preview_listener", responses=returns(OK, PreviewDocument, 400, 404)
-)
-async def preview(listener_id: str, body: SendOrder, services: Provided, rights: Allowed) -> PreviewDocument:
+@_listeners.post("/{listener_id}/preview", responses=returns(OK, PreviewDocument, 400, 404))
+async def preview_listener(listener_id: str, body: SendOrder, services: Provided, rights: Allowed) -> PreviewDocument:
     """Show what a listener would send for an event of the log, and whether its filters match; nothing is sent."""
     listener, event, names = await to_thread.run_sync(_previewed, services, listener_id, body.number, rights)
     notifier = services.listener_types[listener.notifier_type_id].open(config_for_one(listener.notifier_config, None))
@@ -157,10 +151,8 @@ async def preview(listener_id: str, body: SendOrder, services: Provided, rights:
     return PreviewDocument(wanted=filter_of(listener)(event) and has_package, request=dict(request))
 
 
-@_listeners.post(
-    "/{listener_id}/dry-run", operation_id="dry_run_listener", responses=returns(OK, DryRunDocument, 400, 404)
-)
-async def dry_run(listener_id: str, body: DryRunOrder, services: Provided, rights: Allowed) -> DryRunDocument:
+@_listeners.post("/{listener_id}/dry-run", responses=returns(OK, DryRunDocument, 400, 404))
+async def dry_run_listener(listener_id: str, body: DryRunOrder, services: Provided, rights: Allowed) -> DryRunDocument:
     """Show which of the last events of the log match a listener, and what it would send for them; nothing is sent."""
     listener, seen, wanted = await to_thread.run_sync(_wanted_of_last, services, listener_id, body.last, rights)
     notifier = services.listener_types[listener.notifier_type_id].open(config_for_one(listener.notifier_config, None))
@@ -212,9 +204,7 @@ def _previewed(services: Services, listener_id: str, number: int, rights: Rights
     return listener, event, names
 
 
-@_listeners.get(
-    "/{listener_id}/deliveries", operation_id="list_deliveries", responses=returns(OK, DeliveriesPage, 400, 404)
-)
+@_listeners.get("/{listener_id}/deliveries", responses=returns(OK, DeliveriesPage, 400, 404))
 def list_deliveries(listener_id: str, services: Provided, limit: Limit = 50) -> DeliveriesPage:
     """List recent attempts, newest first."""
     with services.database.read() as connection:
@@ -246,7 +236,7 @@ def _documents(connection: Connection, found: list[Listener], services: Services
             id=listener.id,
             notifier_type_id=listener.notifier_type_id,
             event_types=listener.event_types,
-            filters=filters_of(listener),
+            filters=ListenerFilters.model_validate(listener),
             delivery=states[listener.id],
         )
         for listener in found
@@ -261,7 +251,7 @@ LetterLimit = Annotated[int, Query(ge=1, le=dead_letters.MOST)]
 Ids = Annotated[list[str] | None, Query(alias="id", max_length=MOST_IDS)]
 
 
-@_dead_letters.get("", operation_id="list_dead_letters", responses=returns(OK, DeadLettersPage, 400, 404))
+@_dead_letters.get("", responses=returns(OK, DeadLettersPage, 400, 404))
 def list_dead_letters(listener_id: str, services: Provided, limit: LetterLimit = 100) -> DeadLettersPage:
     """List the dead letters of a listener by the number of their events."""
     with services.database.read() as connection:
@@ -271,7 +261,7 @@ def list_dead_letters(listener_id: str, services: Provided, limit: LetterLimit =
     return DeadLettersPage(dead_letters=found, total=total)
 
 
-@_dead_letters.get("/{letter_id}", operation_id="read_dead_letter", responses=returns(OK, DeadLetterWithEvent, 404))
+@_dead_letters.get("/{letter_id}", responses=returns(OK, DeadLetterWithEvent, 404))
 def read_dead_letter(listener_id: str, letter_id: str, services: Provided) -> DeadLetterWithEvent:
     """Show one dead letter with its event."""
     with services.database.read() as connection:
@@ -280,13 +270,8 @@ def read_dead_letter(listener_id: str, letter_id: str, services: Provided) -> De
     return DeadLetterWithEvent(**asdict(letter), event=None if event is None else event_document(event))
 
 
-@_dead_letters.post(
-    "/send-again",
-    operation_id="send_dead_letters_again",
-    status_code=ACCEPTED,
-    responses=returns(ACCEPTED, Count, 400, 404),
-)
-def send_again(listener_id: str, body: LettersOrder, services: Provided) -> Count:
+@_dead_letters.post("/send-again", responses=returns(ACCEPTED, Count, 400, 404))
+def send_dead_letters_again(listener_id: str, body: LettersOrder, services: Provided) -> Count:
     """Redeliver some dead letters, or all; each that is delivered is removed."""
     ids = _chosen_ids(body.ids, everything=body.all)
     with services.database.write() as tx:
@@ -294,8 +279,8 @@ def send_again(listener_id: str, body: LettersOrder, services: Provided) -> Coun
         return Count(count=dead_letters.send_again(tx, listener_id, ids))
 
 
-@_dead_letters.delete("", operation_id="drop_dead_letters", responses=returns(OK, Count, 400, 404))
-def drop_letters(
+@_dead_letters.delete("", responses=returns(OK, Count, 400, 404))
+def drop_dead_letters(
     listener_id: str,
     services: Provided,
     ids: Ids = None,
@@ -331,7 +316,7 @@ def _check_ids(connection: Connection, listener_id: str, ids: Sequence[str] | No
 _notifiers: Final = Endpoints(prefix="/notifiers", tags=["listeners"])
 
 
-@_notifiers.get("", operation_id="list_notifiers", responses=returns(OK, NotifiersPage))
+@_notifiers.get("", responses=returns(OK, NotifiersPage))
 def list_notifiers(services: Provided) -> NotifiersPage:
     """List the kinds of listeners of this server, including plug-ins, and their options."""
     return NotifiersPage(
@@ -341,16 +326,11 @@ def list_notifiers(services: Provided) -> NotifiersPage:
                 summary=registered.kind.summary,
                 brought_by=registered.brought_by,
                 problem=registered.problem or None,
-                options=[_option(option) for option in registered.kind.options],
+                options=[OptionDocument.model_validate(option) for option in registered.kind.options],
             )
             for registered in services.listener_types.registered
         ]
     )
-
-
-def _option(option: Option) -> OptionDocument:
-    values = asdict(option)
-    return OptionDocument(**{name: values[name] for name in OptionDocument.model_fields})
 
 
 router: Final = Endpoints.of(_listeners, _dead_letters, _notifiers)

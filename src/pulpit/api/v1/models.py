@@ -9,13 +9,11 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StrictBool, StrictInt, StrictStr
 from sqlalchemy import Connection
 
-from pulpit.api.documents import Document
+from pulpit.api.endpoints import Document
 from pulpit.api.listeners import DeliveryState, ListenerFilters
-from pulpit.content.port import StoredFile
 from pulpit.errors import MissingResource
 from pulpit.events import MAX_TYPE_LENGTH, Event
 from pulpit.listener_options import OptionType
-from pulpit.repositories.differences import FileDifference
 from pulpit.store import publications
 from pulpit.store.dead_letters import DeadLetter
 from pulpit.store.listeners import Delivery
@@ -247,13 +245,9 @@ class PublicationsPage(Document):
 class FileDocument(Document):
     """A published file."""
 
-    path: str
+    path: str = Field(validation_alias="relative_path")
     sha256: str
     size: int
-
-    @classmethod
-    def of(cls, file: StoredFile) -> "FileDocument":
-        return cls(path=file.relative_path, sha256=file.sha256, size=file.size)
 
 
 class FilesPage(Document):
@@ -269,13 +263,6 @@ class DifferentFile(Document):
     path: str
     before: FileDocument | None
     after: FileDocument | None
-
-
-def file_difference_document(difference: FileDifference) -> DifferentFile:
-    documents = {
-        name: FileDocument.of(file) if (file := getattr(difference, name)) else None for name in ("before", "after")
-    }
-    return DifferentFile(path=difference.path, **documents)
 
 
 class PublicationDifference(Document):

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.services import ACCEPTED, NO_CONTENT, OK, Asking, Provided, Services, queued, returns
 from pulpit.api.v1.models import (
+    DifferentFile,
     ExportOrder,
     FileDocument,
     FilesPage,
@@ -20,7 +21,6 @@ from pulpit.api.v1.models import (
     PublicationDocument,
     PublicationsPage,
     RollbackOrder,
-    file_difference_document,
     place_document,
     publication_document,
 )
@@ -42,7 +42,7 @@ Most = Annotated[int, Query(ge=0, le=MOST_FILES)]
 _ONE: Final = returns(OK, PublicationDocument, 400, 404)
 
 
-@_publications.get("/publications", operation_id="list_publications", responses=returns(OK, PublicationsPage, 404))
+@_publications.get("/publications", responses=returns(OK, PublicationsPage, 404))
 def list_publications(repo_id: str, services: Provided) -> PublicationsPage:
     """List a repository's publications, the newest first, and which places show them now."""
     with services.database.read() as connection:
@@ -51,33 +51,27 @@ def list_publications(repo_id: str, services: Provided) -> PublicationsPage:
         return PublicationsPage(publications=_documents(connection, repo_id, found))
 
 
-@_publications.get("/publications/{number}", operation_id="read_publication", responses=_ONE)
+@_publications.get("/publications/{number}", responses=_ONE)
 def read_publication(repo_id: str, number: Number, services: Provided) -> PublicationDocument:
     """Show one publication."""
     with services.database.read() as connection:
         return _document(connection, publications.get(connection, repo_id, number))
 
 
-@_publications.get(
-    "/publications/{number}/files", operation_id="list_published_files", responses=returns(OK, FilesPage, 400, 404)
-)
-def list_files(
+@_publications.get("/publications/{number}/files", responses=returns(OK, FilesPage, 400, 404))
+def list_published_files(
     repo_id: str, number: Number, services: Provided, *, after: str = "", limit: Most = MOST_FILES
 ) -> FilesPage:
     """List the files of a publication by path, page by page: those after the path `after`."""
     with services.database.read() as connection:
         publication = publications.get(connection, repo_id, number)
     found = differences.files(services.publications.storage, publication)
-    page = [FileDocument.of(file) for path, file in found.items() if path > after][:limit]
+    page = [FileDocument.model_validate(file) for path, file in found.items() if path > after][:limit]
     return FilesPage(files=page, total=len(found))
 
 
-@_publications.get(
-    "/publications/{number}/diff",
-    operation_id="compare_publications",
-    responses=returns(OK, PublicationDifference, 400, 404),
-)
-def compare(
+@_publications.get("/publications/{number}/diff", responses=returns(OK, PublicationDifference, 400, 404))
+def compare_publications(
     repo_id: str,
     number: Number,
     services: Provided,
@@ -101,23 +95,23 @@ def compare(
             "units_added": len(found.units_added),
             "units_removed": len(found.units_removed),
         },
-        files=[file_difference_document(file) for file in found.files[:limit]],
+        files=[DifferentFile.model_validate(file) for file in found.files[:limit]],
         units_added=[{"type_id": type_id, "unit_key": key} for type_id, key in found.units_added[:limit]],
         units_removed=[{"type_id": type_id, "unit_key": key} for type_id, key in found.units_removed[:limit]],
         truncated=any(len(entries) > limit for entries in lists),
     )
 
 
-@_publications.post("/publications/{number}/pin", operation_id="pin_publication", responses=_ONE)
-def pin(repo_id: str, number: Number, services: Provided) -> PublicationDocument:
+@_publications.post("/publications/{number}/pin", responses=_ONE)
+def pin_publication(repo_id: str, number: Number, services: Provided) -> PublicationDocument:
     """Keep a publication forever."""
     with services.database.write() as tx:
         publications.pin(tx, publications.get(tx.connection, repo_id, number), pinned=True)
         return _document(tx.connection, publications.get(tx.connection, repo_id, number))
 
 
-@_publications.post("/publications/{number}/unpin", operation_id="unpin_publication", responses=_ONE)
-def unpin(repo_id: str, number: Number, services: Provided) -> PublicationDocument:
+@_publications.post("/publications/{number}/unpin", responses=_ONE)
+def unpin_publication(repo_id: str, number: Number, services: Provided) -> PublicationDocument:
     """Unpin a publication; if no place needs it any more, it is removed at once."""
     with services.database.write() as tx:
         found = publications.get(tx.connection, repo_id, number)
@@ -126,13 +120,8 @@ def unpin(repo_id: str, number: Number, services: Provided) -> PublicationDocume
         return document.model_copy(update={"pinned": False, "removed": not stays})
 
 
-@_publications.delete(
-    "/publications/{number}",
-    operation_id="remove_publication",
-    status_code=NO_CONTENT,
-    responses=returns(NO_CONTENT, None, 400, 404, 409),
-)
-def remove(repo_id: str, number: Number, services: Provided) -> None:
+@_publications.delete("/publications/{number}", responses=returns(NO_CONTENT, None, 400, 404, 409))
+def remove_publication(repo_id: str, number: Number, services: Provided) -> None:
     """Remove a publication that no place shows and that is not pinned.
 
     Its files go with the next removal of orphans.
@@ -148,14 +137,10 @@ def remove(repo_id: str, number: Number, services: Provided) -> None:
         publications.remove(tx, found)
 
 
-@_publications.post(
-    "/publications/{number}/promote",
-    operation_id="promote_publication",
-    response_model=CallReport,
-    status_code=202,
-    responses=returns(ACCEPTED, CallReport, 400, 404, 409),
-)
-def promote(repo_id: str, number: Number, body: PromotionOrder, services: Provided, user: Asking) -> JSONResponse:
+@_publications.post("/publications/{number}/promote", responses=returns(ACCEPTED, CallReport, 400, 404, 409))
+def promote_publication(
+    repo_id: str, number: Number, body: PromotionOrder, services: Provided, user: Asking
+) -> JSONResponse:
     """Queue a promotion: a further place shows the publication; no file is copied or written."""
     with services.database.write() as tx:
         publication = publications.get(tx.connection, repo_id, number)
@@ -164,27 +149,17 @@ def promote(repo_id: str, number: Number, body: PromotionOrder, services: Provid
         return queued(queue.promote(tx, promotion, login=user.login, clock=services.clock))
 
 
-@_publications.post(
-    "/publications/{number}/export",
-    operation_id="export_publication",
-    response_model=CallReport,
-    status_code=202,
-    responses=returns(ACCEPTED, CallReport, 400, 404),
-)
-def export(repo_id: str, number: Number, body: ExportOrder, services: Provided, user: Asking) -> JSONResponse:
+@_publications.post("/publications/{number}/export", responses=returns(ACCEPTED, CallReport, 400, 404))
+def export_publication(
+    repo_id: str, number: Number, body: ExportOrder, services: Provided, user: Asking
+) -> JSONResponse:
     """Queue an export of a publication as a plain tree or a tar, below the configured export folder."""
     order = exporting.ExportOrder(repo_id=repo_id, number=number, to=body.to.strip("/"), since=body.since)
     with services.database.write() as tx:
         return queued(queue.export(tx, order, login=user.login, clock=services.clock))
 
 
-@_publications.post(
-    "/rollback",
-    operation_id="roll_back",
-    response_model=CallReport,
-    status_code=202,
-    responses=returns(ACCEPTED, CallReport, 400, 404, 409),
-)
+@_publications.post("/rollback", responses=returns(ACCEPTED, CallReport, 400, 404, 409))
 def roll_back(repo_id: str, services: Provided, user: Asking, body: RollbackOrder | None = None) -> JSONResponse:
     """Queue a rollback of the repository's place to an earlier publication: the previous one, or one by number."""
     order = body or RollbackOrder()
@@ -195,14 +170,14 @@ def roll_back(repo_id: str, services: Provided, user: Asking, body: RollbackOrde
         return queued(queue.promote(tx, promotion, login=user.login, clock=services.clock))
 
 
-@_places.get("", operation_id="list_places", responses=returns(OK, PlacesPage))
+@_places.get("", responses=returns(OK, PlacesPage))
 def list_places(services: Provided) -> PlacesPage:
     """List every place and the publication that it shows."""
     with services.database.read() as connection:
         return PlacesPage(places=[place_document(connection, place) for place in publications.every_place(connection)])
 
 
-@_places.get("/{path:path}", operation_id="read_place", responses=returns(OK, PlaceDocument, 404))
+@_places.get("/{path:path}", responses=returns(OK, PlaceDocument, 404))
 def read_place(path: str, services: Provided) -> PlaceDocument:
     """Show one place, such as `repos/prod/zoo`, with the publications that it showed before."""
     with services.database.read() as connection:
@@ -212,7 +187,7 @@ def read_place(path: str, services: Provided) -> PlaceDocument:
         return place_document(connection, found)
 
 
-@_places.put("/{path:path}", operation_id="change_place", responses=returns(OK, PlaceDocument, 400, 404))
+@_places.put("/{path:path}", responses=returns(OK, PlaceDocument, 400, 404))
 def change_place(path: str, body: PlaceOrder, services: Provided) -> PlaceDocument:
     """Protect a place, so that only promotions change what it shows, or unprotect it."""
     with services.database.write() as tx:
@@ -223,9 +198,7 @@ def change_place(path: str, body: PlaceOrder, services: Provided) -> PlaceDocume
         return place_document(tx.connection, found)
 
 
-@_places.delete(
-    "/{path:path}", operation_id="remove_place", status_code=NO_CONTENT, responses=returns(NO_CONTENT, None, 404, 409)
-)
+@_places.delete("/{path:path}", responses=returns(NO_CONTENT, None, 404, 409))
 def remove_place(path: str, services: Provided) -> None:
     """Remove a place that was created by a promotion."""
     with services.database.write() as tx:

@@ -7,8 +7,7 @@ from fastapi import Response
 from pydantic import Field, StrictInt, StrictStr
 
 from pulpit.api.auth.rights import MOST_SCOPES, Rights, Verb, read_scopes, scopes_of
-from pulpit.api.documents import Document
-from pulpit.api.endpoints import Endpoints
+from pulpit.api.endpoints import Document, Endpoints
 from pulpit.api.services import CREATED, NO_CONTENT, Allowed, Asking, Provided, returns
 from pulpit.api.v1.models import Order
 from pulpit.errors import ConflictingOperation, InvalidValue, MissingResource, PermissionDenied
@@ -58,7 +57,7 @@ class TokensPage(Document):
     tokens: list[TokenDocument]
 
 
-@router.post("", operation_id="create_token", status_code=CREATED, responses=returns(CREATED, MadeToken, 400, 404, 409))
+@router.post("", responses=returns(CREATED, MadeToken, 400, 404, 409))
 def create_token(body: NewToken, response: Response, services: Provided, user: Asking, rights: Allowed) -> MadeToken:
     """Create a token for oneself, or as an administrator for another user."""
     if rights.token is not None and not rights.is_admin:
@@ -84,7 +83,7 @@ def create_token(body: NewToken, response: Response, services: Provided, user: A
     return MadeToken(**_document(made).model_dump(), token=secret)
 
 
-@router.get("", operation_id="list_tokens", responses=returns(200, TokensPage))
+@router.get("", responses=returns(200, TokensPage))
 def list_tokens(services: Provided, user: Asking, rights: Allowed) -> TokensPage:
     """List one's own tokens, or as an administrator all; expired ones stay until they are revoked."""
     with services.database.read() as connection:
@@ -92,9 +91,7 @@ def list_tokens(services: Provided, user: Asking, rights: Allowed) -> TokensPage
     return TokensPage(tokens=[_document(token) for token in found])
 
 
-@router.delete(
-    "/{token_id}", operation_id="revoke_token", status_code=NO_CONTENT, responses=returns(NO_CONTENT, None, 404)
-)
+@router.delete("/{token_id}", responses=returns(NO_CONTENT, None, 404))
 def revoke_token(token_id: str, services: Provided, user: Asking, rights: Allowed) -> Response:
     """Revoke a token; the next request with it is rejected."""
     with services.database.write() as tx:

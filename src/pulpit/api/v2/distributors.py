@@ -37,7 +37,7 @@ _CONFIG: Final = "distributor_config"
 _RELATIVE_URL: Final = "relative_url"
 
 
-@router.get(_OF_REPOSITORY + "/", operation_id="list_distributors", responses=returns(OK, list[dict[str, Any]], 404))
+@router.get(_OF_REPOSITORY + "/", responses=returns(OK, list[dict[str, Any]], 404))
 def list_distributors(repo_id: str, services: Provided) -> JSONResponse:
     """List the distributors by id."""
     with services.database.read() as connection:
@@ -46,12 +46,7 @@ def list_distributors(repo_id: str, services: Provided) -> JSONResponse:
     return JSONResponse([distributor_document(distributor) for distributor in found])
 
 
-@router.post(
-    _OF_REPOSITORY + "/",
-    operation_id="create_distributor",
-    status_code=201,
-    responses=returns(CREATED, dict[str, Any], 400, 404, 409),
-)
+@router.post(_OF_REPOSITORY + "/", responses=returns(CREATED, dict[str, Any], 400, 404, 409))
 def create_distributor(repo_id: str, body: NewDistributor, services: Provided) -> JSONResponse:
     """Add a distributor to the repository."""
     with services.database.write() as tx:
@@ -62,16 +57,14 @@ def create_distributor(repo_id: str, body: NewDistributor, services: Provided) -
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@router.get(
-    _OF_REPOSITORY + "/{distributor_id}/", operation_id="read_distributor", responses=returns(OK, dict[str, Any], 404)
-)
+@router.get(_OF_REPOSITORY + "/{distributor_id}/", responses=returns(OK, dict[str, Any], 404))
 def read_distributor(repo_id: str, distributor_id: str, services: Provided) -> JSONResponse:
     """Show one distributor."""
     with services.database.read() as connection:
         return JSONResponse(show(connection, repo_id, distributor_id))
 
 
-@router.put(_OF_REPOSITORY + "/{distributor_id}/", operation_id="update_distributor", status_code=202, responses=QUEUED)
+@router.put(_OF_REPOSITORY + "/{distributor_id}/", responses=QUEUED)
 def update_distributor(
     repo_id: str, distributor_id: str, body: DistributorChanges, services: Provided, user: Asking
 ) -> JSONResponse:
@@ -80,9 +73,7 @@ def update_distributor(
         return queued(queue_distributor_update(tx, repo_id, distributor_id, body, services=services, user=user))
 
 
-@router.delete(
-    _OF_REPOSITORY + "/{distributor_id}/", operation_id="delete_distributor", status_code=202, responses=QUEUED
-)
+@router.delete(_OF_REPOSITORY + "/{distributor_id}/", responses=QUEUED)
 def delete_distributor(repo_id: str, distributor_id: str, services: Provided, user: Asking) -> JSONResponse:
     """Queue the removal of a distributor and of what it published."""
     with services.database.write() as tx:
@@ -152,17 +143,13 @@ def show(connection: Connection, repo_id: str, distributor_id: str) -> dict[str,
     return distributor_document(found)
 
 
-@router.get(
-    "/distributors/search/", operation_id="query_distributors", responses=returns(OK, list[dict[str, Any]], 400)
-)
+@router.get("/distributors/search/", responses=returns(OK, list[dict[str, Any]], 400))
 def query_distributors(queried: QueriedCriteria, services: Provided) -> JSONResponse:
     """Find distributors of all repositories by criteria in the query."""
     return search_distributors(SearchBody(criteria=queried), services)
 
 
-@router.post(
-    "/distributors/search/", operation_id="search_distributors", responses=returns(OK, list[dict[str, Any]], 400)
-)
+@router.post("/distributors/search/", responses=returns(OK, list[dict[str, Any]], 400))
 def search_distributors(body: SearchBody, services: Provided) -> JSONResponse:
     """Find distributors of all repositories by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)

@@ -23,7 +23,7 @@ router: Final = Endpoints(prefix="/repositories/{repo_id}/importers", tags=["imp
 _CONFIG: Final = "importer_config"
 
 
-@router.get("/", operation_id="list_importers", responses=returns(OK, list[dict[str, Any]], 404))
+@router.get("/", responses=returns(OK, list[dict[str, Any]], 404))
 def list_importers(repo_id: str, services: Provided) -> JSONResponse:
     """List the importer, if there is one."""
     with services.database.read() as connection:
@@ -32,7 +32,7 @@ def list_importers(repo_id: str, services: Provided) -> JSONResponse:
     return JSONResponse([importer_document(importer) for importer in found])
 
 
-@router.post("/", operation_id="create_importer", status_code=202, responses=QUEUED)
+@router.post("/", responses=QUEUED)
 def create_importer(repo_id: str, body: NewImporter, services: Provided) -> JSONResponse:
     """Set the repository's importer, replacing an existing one; done at once, without a task."""
     with services.database.write() as tx:
@@ -43,14 +43,14 @@ def create_importer(repo_id: str, body: NewImporter, services: Provided) -> JSON
         return _done(show(tx.connection, repo_id, None))
 
 
-@router.get("/{importer_id}/", operation_id="read_importer", responses=returns(OK, dict[str, Any], 404))
+@router.get("/{importer_id}/", responses=returns(OK, dict[str, Any], 404))
 def read_importer(repo_id: str, importer_id: str, services: Provided) -> JSONResponse:
     """Show the importer."""
     with services.database.read() as connection:
         return JSONResponse(show(connection, repo_id, importer_id))
 
 
-@router.put("/{importer_id}/", operation_id="update_importer", status_code=202, responses=QUEUED)
+@router.put("/{importer_id}/", responses=QUEUED)
 def update_importer(repo_id: str, importer_id: str, body: ImporterChanges, services: Provided) -> JSONResponse:
     """Change the configuration key by key; null removes a key; done at once, without a task."""
     with services.database.write() as tx:
@@ -58,7 +58,7 @@ def update_importer(repo_id: str, importer_id: str, body: ImporterChanges, servi
         return _done(show(tx.connection, repo_id, importer_id))
 
 
-@router.delete("/{importer_id}/", operation_id="delete_importer", status_code=202, responses=QUEUED)
+@router.delete("/{importer_id}/", responses=QUEUED)
 def delete_importer(repo_id: str, importer_id: str, services: Provided) -> JSONResponse:
     """Detach the importer; done at once, without a task."""
     with services.database.write() as tx:

@@ -1,13 +1,21 @@
 """Event listeners: which events are sent where, by which notifier (Pulp 2's listener manager, rule by rule)."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from fastapi.responses import JSONResponse
 from sqlalchemy import Connection
 
 from pulpit.api.endpoints import Endpoints
-from pulpit.api.listeners import PageSize, PageStart, as_json, delivery_states, given_filters, owner_seen
+from pulpit.api.listeners import (
+    DeliveryState,
+    ListenerFilters,
+    PageSize,
+    PageStart,
+    delivery_states,
+    given_filters,
+    owner_seen,
+)
 from pulpit.api.redaction import masked, merged
 from pulpit.api.services import CREATED, OK, Allowed, Asking, Provided, Services, returns
 from pulpit.api.v2.models import V2, ListenerChanges, ListenerDocument, NewListener
@@ -21,7 +29,7 @@ router: Final = Endpoints(prefix="/events", tags=["event listeners"])
 _CONFIG: Final = "notifier_config"
 
 
-@router.post("/", operation_id="create_listener", status_code=201, responses=returns(CREATED, ListenerDocument, 400))
+@router.post("/", responses=returns(CREATED, ListenerDocument, 400))
 def create_listener(body: NewListener, services: Provided, user: Asking, rights: Allowed) -> JSONResponse:
     """Create a listener that begins with the next event to be fired.
 
@@ -41,7 +49,7 @@ def create_listener(body: NewListener, services: Provided, user: Asking, rights:
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@router.get("/", operation_id="list_listeners", responses=returns(OK, list[ListenerDocument], 400))
+@router.get("/", responses=returns(OK, list[ListenerDocument], 400))
 def list_listeners(
     services: Provided, user: Asking, rights: Allowed, limit: PageSize = None, after: PageStart = ""
 ) -> JSONResponse:
@@ -51,7 +59,7 @@ def list_listeners(
         return JSONResponse(_documents(connection, found, services))
 
 
-@router.get("/{listener_id}/", operation_id="read_listener", responses=returns(OK, ListenerDocument, 404))
+@router.get("/{listener_id}/", responses=returns(OK, ListenerDocument, 404))
 def read_listener(listener_id: str, services: Provided) -> JSONResponse:
     """Show one listener."""
     with services.database.read() as connection:
@@ -59,7 +67,7 @@ def read_listener(listener_id: str, services: Provided) -> JSONResponse:
     return JSONResponse(document)
 
 
-@router.put("/{listener_id}/", operation_id="update_listener", responses=returns(OK, ListenerDocument, 400, 404))
+@router.put("/{listener_id}/", responses=returns(OK, ListenerDocument, 400, 404))
 def update_listener(listener_id: str, body: ListenerChanges, services: Provided) -> JSONResponse:
     """Change the configuration key by key and replace the event types; the notifier type cannot change."""
     while True:
@@ -79,7 +87,7 @@ def update_listener(listener_id: str, body: ListenerChanges, services: Provided)
         return JSONResponse(document)
 
 
-@router.delete("/{listener_id}/", operation_id="delete_listener", responses=returns(OK, None, 404))
+@router.delete("/{listener_id}/", responses=returns(OK, None, 404))
 def delete_listener(listener_id: str, services: Provided) -> JSONResponse:
     """Delete a listener with its dead letters."""
     with services.database.write() as tx:
@@ -98,36 +106,24 @@ def _config(old: dict[str, Any], delta: object, type_id: str, services: Services
 
 def _documents(connection: Connection, found: Sequence[Listener], services: Services) -> list[dict[str, Any]]:
     states = delivery_states(connection, found, services)
-    kinds = services.listener_types
-    return [
-        _document(
-            listener,
-            kinds.secret_keys(listener.notifier_type_id, listener.notifier_config),
-            as_json(states[listener.id]),
-        )
-        for listener in found
-    ]
+    return [_document(listener, states[listener.id], services) for listener in found]
 
 
-def _document(value: Listener, secret_keys: Collection[str], delivery: dict[str, Any]) -> dict[str, Any]:
+def _document(listener: Listener, delivery: DeliveryState, services: Services) -> dict[str, Any]:
     """Return a listener with its secrets masked, and the state of its delivery.
 
     The original client hides keys with `_`.
     """
+    secret_keys = services.listener_types.secret_keys(listener.notifier_type_id, listener.notifier_config)
     return {
-        "id": value.id,
-        "notifier_type_id": value.notifier_type_id,
-        "notifier_config": masked(value.notifier_config, secret_keys),
-        "event_types": value.event_types,
-        "_filters": {
-            "repo_ids": value.repo_ids,
-            "results": value.results,
-            "packages": value.packages,
-            "give_up_after": value.give_up_after,
-        },
-        "_owner": value.owner,
-        "_delivery": delivery,
-        "_href": f"{V2}/events/{value.id}/",
-        "_id": {"$oid": value.id},
+        "id": listener.id,
+        "notifier_type_id": listener.notifier_type_id,
+        "notifier_config": masked(listener.notifier_config, secret_keys),
+        "event_types": listener.event_types,
+        "_filters": ListenerFilters.model_validate(listener).model_dump(),
+        "_owner": listener.owner,
+        "_delivery": delivery.model_dump(mode="json"),
+        "_href": f"{V2}/events/{listener.id}/",
+        "_id": {"$oid": listener.id},
         "_ns": "event_listeners",
     }

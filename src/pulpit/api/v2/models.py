@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StrictBool, StrictInt, StrictStr
 
-from pulpit.api.documents import Document
+from pulpit.api.endpoints import Document
 
 AnyList = Annotated[list[str] | None, SkipValidation]
 AnyObject = Annotated[dict[str, Any] | None, SkipValidation]

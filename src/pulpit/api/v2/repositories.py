@@ -63,9 +63,7 @@ def _asked_parts(importers: Flag = "", distributors: Flag = "", details: Flag = 
 Asked = Annotated[Parts, Depends(_asked_parts)]
 
 
-@router.post(
-    "/", operation_id="create_repository", status_code=201, responses=returns(CREATED, RepositoryDocument, 400, 409)
-)
+@router.post("/", responses=returns(CREATED, RepositoryDocument, 400, 409))
 def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
     """Create a repository, with its importer and distributors if given; all or nothing."""
     check_repository_id(body.id)
@@ -90,7 +88,7 @@ def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@router.get("/", operation_id="list_repositories", responses=returns(OK, list[RepositoryDocument], 400))
+@router.get("/", responses=returns(OK, list[RepositoryDocument], 400))
 def list_repositories(services: Provided, parts: Asked, rights: Allowed) -> JSONResponse:
     """List the repositories that the user may read, by id."""
     with services.database.read() as connection:
@@ -98,14 +96,14 @@ def list_repositories(services: Provided, parts: Asked, rights: Allowed) -> JSON
     return JSONResponse([document for document in found if rights.may(Verb.READ, document["id"])])
 
 
-@router.get("/search/", operation_id="query_repositories", responses=returns(OK, list[dict[str, Any]], 400))
+@router.get("/search/", responses=returns(OK, list[dict[str, Any]], 400))
 def query_repositories(queried: QueriedCriteria, parts: Asked, services: Provided, rights: Allowed) -> JSONResponse:
     """Find repositories by criteria in the query."""
     body = RepositorySearchBody(criteria=queried, importers=parts.importers, distributors=parts.distributors)
     return search_repositories(body, services, rights)
 
 
-@router.post("/search/", operation_id="search_repositories", responses=returns(OK, list[RepositoryDocument], 400))
+@router.post("/search/", responses=returns(OK, list[RepositoryDocument], 400))
 def search_repositories(body: RepositorySearchBody, services: Provided, rights: Allowed) -> JSONResponse:
     """Find repositories by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)
@@ -116,7 +114,7 @@ def search_repositories(body: RepositorySearchBody, services: Provided, rights: 
     return JSONResponse([wanted.trimmed(document, always) for document in found])
 
 
-@router.get("/{repo_id}/", operation_id="read_repository", responses=returns(OK, RepositoryDocument, 400, 404))
+@router.get("/{repo_id}/", responses=returns(OK, RepositoryDocument, 400, 404))
 def read_repository(repo_id: str, services: Provided, parts: Asked, details: Flag = "") -> JSONResponse:
     """Show one repository; as in Pulp 2 `details` also count its units, all of which are stored here."""
     with services.database.read() as connection:
@@ -127,9 +125,7 @@ def read_repository(repo_id: str, services: Provided, parts: Asked, details: Fla
     return JSONResponse(document)
 
 
-@router.put(
-    "/{repo_id}/", operation_id="update_repository", responses=returns(OK, RepositoryDocument, 400, 404) | QUEUED
-)
+@router.put("/{repo_id}/", responses=returns(OK, RepositoryDocument, 400, 404) | QUEUED)
 def update_repository(repo_id: str, body: RepositoryChanges, services: Provided, user: Asking) -> JSONResponse:
     """Change a repository and its importer at once, its distributors by one task each."""
     with services.database.write() as tx:
@@ -149,7 +145,7 @@ def update_repository(repo_id: str, body: RepositoryChanges, services: Provided,
     return queued(*spawned) if spawned else JSONResponse(accepted() | {"result": document})
 
 
-@router.delete("/{repo_id}/", operation_id="delete_repository", status_code=202, responses=QUEUED)
+@router.delete("/{repo_id}/", responses=QUEUED)
 def delete_repository(repo_id: str, services: Provided, user: Asking) -> JSONResponse:
     """Queue the deletion of a repository and of what it published."""
     with services.database.write() as tx:

@@ -32,13 +32,8 @@ _ALWAYS: Final = ("id", "_id", "_href")
 _NO_DISTRIBUTORS: Final = "groups have no distributors here; publish each repository by its own."
 
 
-@router.post(
-    "/",
-    operation_id="create_repository_group",
-    status_code=201,
-    responses=returns(CREATED, RepositoryGroupDocument, 400, 404, 409),
-)
-def create_group(body: NewGroup, services: Provided) -> JSONResponse:
+@router.post("/", responses=returns(CREATED, RepositoryGroupDocument, 400, 404, 409))
+def create_repository_group(body: NewGroup, services: Provided) -> JSONResponse:
     """Create a group, with or without repositories."""
     check_repository_id(body.id)
     if body.distributors:
@@ -56,21 +51,21 @@ def create_group(body: NewGroup, services: Provided) -> JSONResponse:
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@router.get("/", operation_id="list_repository_groups", responses=returns(OK, list[RepositoryGroupDocument]))
-def list_groups(services: Provided) -> JSONResponse:
+@router.get("/", responses=returns(OK, list[RepositoryGroupDocument]))
+def list_repository_groups(services: Provided) -> JSONResponse:
     """List all groups by id."""
     with services.database.read() as connection:
         return JSONResponse([_document(group) for group in repository_groups.every(connection)])
 
 
-@router.get("/search/", operation_id="query_repository_groups", responses=returns(OK, list[dict[str, Any]], 400))
-def query_groups(queried: QueriedCriteria, services: Provided) -> JSONResponse:
+@router.get("/search/", responses=returns(OK, list[dict[str, Any]], 400))
+def query_repository_groups(queried: QueriedCriteria, services: Provided) -> JSONResponse:
     """Find groups by criteria in the query."""
-    return search_groups(SearchBody(criteria=queried), services)
+    return search_repository_groups(SearchBody(criteria=queried), services)
 
 
-@router.post("/search/", operation_id="search_repository_groups", responses=returns(OK, list[dict[str, Any]], 400))
-def search_groups(body: SearchBody, services: Provided) -> JSONResponse:
+@router.post("/search/", responses=returns(OK, list[dict[str, Any]], 400))
+def search_repository_groups(body: SearchBody, services: Provided) -> JSONResponse:
     """Find groups by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)
     with services.database.read() as connection:
@@ -78,17 +73,15 @@ def search_groups(body: SearchBody, services: Provided) -> JSONResponse:
     return JSONResponse([wanted.trimmed(document, _ALWAYS) for document in found])
 
 
-@router.get("/{group_id}/", operation_id="read_repository_group", responses=returns(OK, RepositoryGroupDocument, 404))
-def read_group(group_id: str, services: Provided) -> JSONResponse:
+@router.get("/{group_id}/", responses=returns(OK, RepositoryGroupDocument, 404))
+def read_repository_group(group_id: str, services: Provided) -> JSONResponse:
     """Show one group."""
     with services.database.read() as connection:
         return JSONResponse(_document(repository_groups.get(connection, group_id)))
 
 
-@router.put(
-    "/{group_id}/", operation_id="update_repository_group", responses=returns(OK, RepositoryGroupDocument, 400, 404)
-)
-def update_group(group_id: str, body: GroupChanges, services: Provided) -> JSONResponse:
+@router.put("/{group_id}/", responses=returns(OK, RepositoryGroupDocument, 400, 404))
+def update_repository_group(group_id: str, body: GroupChanges, services: Provided) -> JSONResponse:
     """Change name, description and notes; notes are merged, and null deletes one."""
     columns: dict[str, Any] = {
         name: getattr(body, name) for name in ("display_name", "description") if name in body.model_fields_set
@@ -99,20 +92,16 @@ def update_group(group_id: str, body: GroupChanges, services: Provided) -> JSONR
         return JSONResponse(_document(repository_groups.change(tx, group_id, **columns)))
 
 
-@router.delete("/{group_id}/", operation_id="delete_repository_group", responses=returns(OK, None, 404))
-def delete_group(group_id: str, services: Provided) -> JSONResponse:
+@router.delete("/{group_id}/", responses=returns(OK, None, 404))
+def delete_repository_group(group_id: str, services: Provided) -> JSONResponse:
     """Delete a group; its repositories stay."""
     with services.database.write() as tx:
         repository_groups.remove(tx, group_id)
     return JSONResponse(None)
 
 
-@router.post(
-    "/{group_id}/actions/associate/",
-    operation_id="add_repositories_to_group",
-    responses=returns(OK, list[str], 400, 404),
-)
-def associate(group_id: str, body: Selection, services: Provided) -> JSONResponse:
+@router.post("/{group_id}/actions/associate/", responses=returns(OK, list[str], 400, 404))
+def add_repositories_to_group(group_id: str, body: Selection, services: Provided) -> JSONResponse:
     """Add the matching repositories to the group, and list its members."""
     wanted = criteria.parse(body.criteria)
     with services.database.write() as tx:
@@ -121,12 +110,8 @@ def associate(group_id: str, body: Selection, services: Provided) -> JSONRespons
         return JSONResponse(list(repository_groups.add_members(tx, group_id, repo_ids).repo_ids))
 
 
-@router.post(
-    "/{group_id}/actions/unassociate/",
-    operation_id="remove_repositories_from_group",
-    responses=returns(OK, list[str], 400, 404),
-)
-def unassociate(group_id: str, body: Selection, services: Provided) -> JSONResponse:
+@router.post("/{group_id}/actions/unassociate/", responses=returns(OK, list[str], 400, 404))
+def remove_repositories_from_group(group_id: str, body: Selection, services: Provided) -> JSONResponse:
     """Remove the matching repositories from the group, and list its remaining members."""
     wanted = criteria.parse(body.criteria)
     with services.database.write() as tx:
@@ -135,22 +120,16 @@ def unassociate(group_id: str, body: Selection, services: Provided) -> JSONRespo
         return JSONResponse(list(repository_groups.remove_members(tx, group_id, repo_ids).repo_ids))
 
 
-@router.get(
-    "/{group_id}/distributors/",
-    operation_id="list_group_distributors",
-    responses=returns(OK, list[dict[str, Any]], 404),
-)
-def list_distributors(group_id: str, services: Provided) -> JSONResponse:
+@router.get("/{group_id}/distributors/", responses=returns(OK, list[dict[str, Any]], 404))
+def list_group_distributors(group_id: str, services: Provided) -> JSONResponse:
     """List the distributors of a group, of which there are none."""
     with services.database.read() as connection:
         repository_groups.get(connection, group_id)
     return JSONResponse([])
 
 
-@router.post(
-    "/{group_id}/distributors/", operation_id="create_group_distributor", responses=returns(CREATED, None, 400, 404)
-)
-def create_distributor(group_id: str, body: NewGroupDistributor, services: Provided) -> JSONResponse:
+@router.post("/{group_id}/distributors/", responses=returns(CREATED, None, 400, 404))
+def create_group_distributor(group_id: str, body: NewGroupDistributor, services: Provided) -> JSONResponse:
     """Reject a distributor: no type of them is installed."""
     with services.database.read() as connection:
         repository_groups.get(connection, group_id)
@@ -179,10 +158,8 @@ def read_distributor(group_id: str, distributor_id: str, services: Provided) -> 
     raise MissingResource(repo_group=group_id, distributor_id=distributor_id)
 
 
-@router.post(
-    "/{group_id}/actions/publish/", operation_id="publish_repository_group", responses=returns(OK, None, 400, 404)
-)
-def publish(group_id: str, body: PublishOrder, services: Provided) -> JSONResponse:
+@router.post("/{group_id}/actions/publish/", responses=returns(OK, None, 400, 404))
+def publish_repository_group(group_id: str, body: PublishOrder, services: Provided) -> JSONResponse:
     """Respond that a group has no such distributor."""
     return read_distributor(group_id, body.id, services)
 

@@ -43,21 +43,16 @@ class Schedules:
         action = self._action
         prefix = f"/repositories/{{repo_id}}/{plugins}/{{plugin_id}}/schedules/{action}"
         made = Endpoints(prefix=prefix, tags=["schedules"])
-        made.get("/", operation_id=f"list_{action}_schedules", responses=returns(OK, list[ScheduleDocument], 404))(
-            self.list_all
-        )
-        made.post(
-            "/",
-            operation_id=f"create_{action}_schedule",
-            status_code=CREATED,
-            responses=returns(CREATED, ScheduleDocument, 400, 404),
-        )(self.create)
-        path = "/{schedule_id}/"
-        made.get(path, operation_id=f"read_{action}_schedule", responses=returns(OK, ScheduleDocument, 404))(self.read)
-        made.put(path, operation_id=f"update_{action}_schedule", responses=returns(OK, ScheduleDocument, 400, 404))(
-            self.update
-        )
-        made.delete(path, operation_id=f"delete_{action}_schedule", responses=returns(OK, None, 404))(self.delete)
+        every, one = "/", "/{schedule_id}/"
+        for method, path, verb, endpoint, responses in (
+            ("GET", every, "list", self.list_all, returns(OK, list[ScheduleDocument], 404)),
+            ("POST", every, "create", self.create, returns(CREATED, ScheduleDocument, 400, 404)),
+            ("GET", one, "read", self.read, returns(OK, ScheduleDocument, 404)),
+            ("PUT", one, "update", self.update, returns(OK, ScheduleDocument, 400, 404)),
+            ("DELETE", one, "delete", self.delete, returns(OK, None, 404)),
+        ):
+            name = f"{verb}_{action}_schedule{'s' if endpoint == self.list_all else ''}"
+            made.api_route(path, methods=[method], operation_id=name, responses=responses)(endpoint)
         return made
 
     def list_all(self, repo_id: str, plugin_id: str, services: Provided) -> JSONResponse:

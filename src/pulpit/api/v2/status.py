@@ -20,7 +20,7 @@ PLATFORM_VERSION: Final = "2.21.5"
 """The last release of Pulp 2, whose API this is; scripts compare it."""
 
 
-@_status_router.get("/status/", operation_id="read_status", responses={200: {"model": StatusDocument}})
+@_status_router.get("/status/", responses={200: {"model": StatusDocument}})
 async def read_status(services: Provided) -> JSONResponse:
     """Show whether database and broker can be reached, and which workers exist."""
     workers = [
@@ -44,20 +44,20 @@ _LIST: Final = returns(OK, list[Document])
 _ONE: Final = returns(OK, Document, 404)
 
 
-@_types.get("/plugins/types/", operation_id="list_types", responses=_LIST)
+@_types.get("/plugins/types/", responses=_LIST)
 def list_types(services: Provided) -> JSONResponse:
     """List the types of units by id."""
     return JSONResponse([_type(type_id) for type_id in services.plugins.unit_types])
 
 
-@_types.get("/content/types/", operation_id="list_content_types", responses=_LIST)
+@_types.get("/content/types/", responses=_LIST)
 def list_content_types(services: Provided) -> JSONResponse:
     """List where each type of units is described, by id."""
     types = services.plugins.unit_types
     return JSONResponse([{"content_type": type_id, "_href": f"{V2}/content/types/{type_id}/"} for type_id in types])
 
 
-@_types.get("/plugins/types/{type_id}/", operation_id="read_type", responses=_ONE)
+@_types.get("/plugins/types/{type_id}/", responses=_ONE)
 @_types.get("/content/types/{type_id}/", operation_id="read_content_type", responses=_ONE)
 def read_type(type_id: str, services: Provided) -> JSONResponse:
     """Show one type of units."""
@@ -66,25 +66,25 @@ def read_type(type_id: str, services: Provided) -> JSONResponse:
     return JSONResponse(_type(type_id))
 
 
-@_types.get("/plugins/importers/", operation_id="list_importer_types", responses=_LIST)
+@_types.get("/plugins/importers/", responses=_LIST)
 def list_importer_types(services: Provided) -> JSONResponse:
     """List the types of importers by id."""
     return JSONResponse(list(_importers(services).values()))
 
 
-@_types.get("/plugins/importers/{type_id}/", operation_id="read_importer_type", responses=_ONE)
+@_types.get("/plugins/importers/{type_id}/", responses=_ONE)
 def read_importer_type(type_id: str, services: Provided) -> JSONResponse:
     """Show one type of importers."""
     return JSONResponse(_named(_importers(services), "importer_type_id", type_id))
 
 
-@_types.get("/plugins/distributors/", operation_id="list_distributor_types", responses=_LIST)
+@_types.get("/plugins/distributors/", responses=_LIST)
 def list_distributor_types(services: Provided) -> JSONResponse:
     """List the types of distributors by id."""
     return JSONResponse(list(_distributors(services).values()))
 
 
-@_types.get("/plugins/distributors/{type_id}/", operation_id="read_distributor_type", responses=_ONE)
+@_types.get("/plugins/distributors/{type_id}/", responses=_ONE)
 def read_distributor_type(type_id: str, services: Provided) -> JSONResponse:
     """Show one type of distributors."""
     return JSONResponse(_named(_distributors(services), "distributor_type_id", type_id))

@@ -27,7 +27,7 @@ from pulpit.tasks.reports import history_report, task_report
 _actions: Final = Endpoints(prefix="/repositories/{repo_id}/actions", tags=["actions"])
 
 
-@_actions.post("/sync/", operation_id="sync_repository", status_code=202, responses=QUEUED)
+@_actions.post("/sync/", responses=QUEUED)
 def sync_repository(repo_id: str, body: SyncOrder, services: Provided, user: Asking, rights: Allowed) -> JSONResponse:
     """Queue a sync; automatic publishes follow."""
     if body.override_config:  # may name another feed
@@ -40,7 +40,7 @@ def sync_repository(repo_id: str, body: SyncOrder, services: Provided, user: Ask
     return queued(task)
 
 
-@_actions.post("/publish/", operation_id="publish_repository", status_code=202, responses=QUEUED)
+@_actions.post("/publish/", responses=QUEUED)
 def publish_repository(
     repo_id: str, body: PublishOrder, services: Provided, user: Asking, rights: Allowed
 ) -> JSONResponse:
@@ -80,13 +80,13 @@ class PurgeWithoutState(PulpitError):
     code = "PLP1012"
 
 
-@_tasks.get("/search/", operation_id="query_tasks", responses=returns(OK, list[dict[str, Any]], 400))
+@_tasks.get("/search/", responses=returns(OK, list[dict[str, Any]], 400))
 def query_tasks(queried: QueriedCriteria, services: Provided) -> JSONResponse:
     """Find tasks by criteria in the query."""
     return search_tasks(SearchBody(criteria=queried), services)
 
 
-@_tasks.post("/search/", operation_id="search_tasks", responses=returns(OK, list[TaskReport], 400))
+@_tasks.post("/search/", responses=returns(OK, list[TaskReport], 400))
 def search_tasks(body: SearchBody, services: Provided) -> JSONResponse:
     """Find tasks by Pulp 2's criteria."""
     wanted = criteria.parse(body.criteria)
@@ -100,14 +100,14 @@ def search_tasks(body: SearchBody, services: Provided) -> JSONResponse:
     return JSONResponse([wanted.trimmed(report, _ALWAYS) for report in reports])
 
 
-@_tasks.get("/", operation_id="list_tasks", responses=returns(OK, list[TaskReport], 400))
+@_tasks.get("/", responses=returns(OK, list[TaskReport], 400))
 def list_tasks(services: Provided, tag: Tags = None) -> JSONResponse:
     """List the tasks that have all of the tags, oldest first."""
     with services.database.read() as connection:
         return JSONResponse([_listed(task) for task in tasks.search(connection, tags=tag or ())])
 
 
-@_tasks.get("/{task_id}/", operation_id="read_task", responses=returns(OK, TaskReport, 404))
+@_tasks.get("/{task_id}/", responses=returns(OK, TaskReport, 404))
 def read_task(task_id: str, services: Provided, rights: Allowed) -> JSONResponse:
     """Show one task with its progress."""
     with services.database.read() as connection:
@@ -126,7 +126,7 @@ def _may_see(task: Task, rights: Rights) -> bool:
     return bool(repo_ids) and all(any(rights.may(verb, repo_id) for verb in verbs) for repo_id in repo_ids)
 
 
-@_tasks.delete("/{task_id}/", operation_id="cancel_task", responses=returns(OK, None, 404))
+@_tasks.delete("/{task_id}/", responses=returns(OK, None, 404))
 def cancel_task(task_id: str, services: Provided) -> JSONResponse:
     """Cancel a task, but not those that it spawned; one that has ended is unchanged."""
     with services.database.write() as tx:
@@ -134,7 +134,7 @@ def cancel_task(task_id: str, services: Provided) -> JSONResponse:
     return JSONResponse(None)
 
 
-@_tasks.delete("/", operation_id="purge_tasks", status_code=204, responses=returns(NO_CONTENT, None, 400, 403))
+@_tasks.delete("/", responses=returns(NO_CONTENT, None, 400, 403))
 def purge_tasks(services: Provided, state: Annotated[list[str] | None, Query()] = None) -> Response:
     """Delete the ended tasks of the given states."""
     if not state:
@@ -212,7 +212,7 @@ def _history_filter(
 HistoryFilter = Annotated[_HistoryFilter, Depends(_history_filter)]
 
 
-@_history.get("/sync/", operation_id="list_syncs", responses=returns(OK, list[dict[str, Any]], 400, 404))
+@_history.get("/sync/", responses=returns(OK, list[dict[str, Any]], 400, 404))
 def list_syncs(repo_id: str, services: Provided, wanted: HistoryFilter) -> JSONResponse:
     """List the syncs of a repository."""
     with services.database.read() as connection:
@@ -221,9 +221,7 @@ def list_syncs(repo_id: str, services: Provided, wanted: HistoryFilter) -> JSONR
     return JSONResponse([_entry(record) for record in found])
 
 
-@_history.get(
-    "/publish/{distributor_id}/", operation_id="list_publishes", responses=returns(OK, list[dict[str, Any]], 400, 404)
-)
+@_history.get("/publish/{distributor_id}/", responses=returns(OK, list[dict[str, Any]], 400, 404))
 def list_publishes(repo_id: str, distributor_id: str, services: Provided, wanted: HistoryFilter) -> JSONResponse:
     """List the publishes of a repository by one distributor."""
     with services.database.read() as connection:

@@ -35,13 +35,13 @@ TypeIds = Annotated[list[str] | None, Query()]
 _of_repository: Final = Endpoints(prefix="/repositories/{repo_id}", tags=["units"])
 
 
-@_of_repository.get("/search/units/", operation_id="query_units", responses=returns(OK, list[Document], 400, 404))
+@_of_repository.get("/search/units/", responses=returns(OK, list[Document], 400, 404))
 def query_units(repo_id: str, queried: QueriedCriteria, services: Provided, type_ids: TypeIds = None) -> JSONResponse:
     """Find units by criteria in the query; filters have the keys `unit` and `association`."""
     return search_units(repo_id, SearchBody(criteria=queried | {"type_ids": type_ids}), services)
 
 
-@_of_repository.post("/search/units/", operation_id="search_units", responses=returns(OK, list[UnitDocument], 400, 404))
+@_of_repository.post("/search/units/", responses=returns(OK, list[UnitDocument], 400, 404))
 def search_units(repo_id: str, body: SearchBody, services: Provided) -> JSONResponse:
     """Find units by Pulp 2's criteria, which are applied to the unit and its association separately."""
     wanted = parse(body.criteria)
@@ -50,7 +50,7 @@ def search_units(repo_id: str, body: SearchBody, services: Provided) -> JSONResp
         return JSONResponse(find(connection, repo_id, wanted))
 
 
-@_of_repository.post("/actions/associate/", operation_id="copy_units", status_code=202, responses=QUEUED)
+@_of_repository.post("/actions/associate/", responses=QUEUED)
 def copy_units(repo_id: str, body: CopyOrder, services: Provided, user: Asking) -> JSONResponse:
     """Queue the copying of units from another repository; they are selected now."""
     wanted = parse(body.criteria)
@@ -71,7 +71,7 @@ def copy_units(repo_id: str, body: CopyOrder, services: Provided, user: Asking) 
     return queued(task)
 
 
-@_of_repository.post("/actions/unassociate/", operation_id="remove_units", status_code=202, responses=QUEUED)
+@_of_repository.post("/actions/unassociate/", responses=QUEUED)
 def remove_units(repo_id: str, body: Selection, services: Provided, user: Asking) -> JSONResponse:
     """Queue the removal of units; they are selected now."""
     wanted = parse(body.criteria)
@@ -88,25 +88,25 @@ _of_type: Final = Endpoints(prefix="/content/units/{type_id}", tags=["units"])
 _ALWAYS_OF_TYPE: Final = ("_id", "_content_type_id", "_href", "repository_memberships")
 
 
-@_of_type.get("/", operation_id="list_content_units", responses=returns(OK, list[Document], 404))
-def list_units(type_id: str, services: Provided) -> JSONResponse:
+@_of_type.get("/", responses=returns(OK, list[Document], 404))
+def list_content_units(type_id: str, services: Provided) -> JSONResponse:
     """List the units of a type by id."""
     _check_type(type_id, services)
     with services.database.read() as connection:
         return JSONResponse(_with_repositories(connection, _documents(connection, type_id, services)))
 
 
-@_of_type.get("/search/", operation_id="query_content_units", responses=returns(OK, list[Document], 400, 404))
-def query_units_of_type(
+@_of_type.get("/search/", responses=returns(OK, list[Document], 400, 404))
+def query_content_units(
     type_id: str, queried: QueriedCriteria, services: Provided, include_repos: str = ""
 ) -> JSONResponse:
     """Find units of a type by criteria in the query."""
     body = ContentSearchBody(criteria=queried, include_repos=include_repos.lower() == "true")
-    return search_units_of_type(type_id, body, services)
+    return search_content_units(type_id, body, services)
 
 
-@_of_type.post("/search/", operation_id="search_content_units", responses=returns(OK, list[Document], 400, 404))
-def search_units_of_type(type_id: str, body: ContentSearchBody, services: Provided) -> JSONResponse:
+@_of_type.post("/search/", responses=returns(OK, list[Document], 400, 404))
+def search_content_units(type_id: str, body: ContentSearchBody, services: Provided) -> JSONResponse:
     """Find units of a type by Pulp 2's criteria."""
     _check_type(type_id, services)
     wanted = criteria.parse(body.criteria)
@@ -117,8 +117,8 @@ def search_units_of_type(type_id: str, body: ContentSearchBody, services: Provid
     return JSONResponse([wanted.trimmed(document, _ALWAYS_OF_TYPE) for document in found])
 
 
-@_of_type.get("/{unit_id}/", operation_id="read_content_unit", responses=returns(OK, Document, 404))
-def read_unit(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
+@_of_type.get("/{unit_id}/", responses=returns(OK, Document, 404))
+def read_content_unit(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
     """Show one unit."""
     _check_type(type_id, services)
     with services.database.read() as connection:
@@ -126,16 +126,14 @@ def read_unit(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
         return JSONResponse({**_with_repositories(connection, [_content_document(found)])[0], "children": {}})
 
 
-@_of_type.get("/{unit_id}/pulp_user_metadata/", operation_id="read_user_metadata", responses=returns(OK, Document, 404))
+@_of_type.get("/{unit_id}/pulp_user_metadata/", responses=returns(OK, Document, 404))
 def read_user_metadata(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
     """Show a unit's user metadata."""
     with services.database.read() as connection:
         return JSONResponse(units.get(connection, type_id, unit_id).user_metadata or {})
 
 
-@_of_type.put(
-    "/{unit_id}/pulp_user_metadata/", operation_id="write_user_metadata", responses=returns(OK, None, 400, 404)
-)
+@_of_type.put("/{unit_id}/pulp_user_metadata/", responses=returns(OK, None, 400, 404))
 def write_user_metadata(type_id: str, unit_id: str, body: dict[str, Any], services: Provided) -> JSONResponse:
     """Replace a unit's user metadata; the unit itself does not change."""
     with services.database.write() as tx:
@@ -178,7 +176,7 @@ _MOST_ORPHANS: Final = 10_000
 """Per request; they become parameters of one statement."""
 
 
-@_orphans_router.get("/", operation_id="count_orphans", responses=returns(OK, dict[str, Counted]))
+@_orphans_router.get("/", responses=returns(OK, dict[str, Counted]))
 def count_orphans(services: Provided) -> JSONResponse:
     """Count the orphans of every type, including types without any."""
     with services.database.read() as connection:
@@ -187,7 +185,7 @@ def count_orphans(services: Provided) -> JSONResponse:
     return JSONResponse({name: {"count": counts.get(name, 0), "_href": _href(name)} for name in shown})
 
 
-@_orphans_router.get("/{type_id}/", operation_id="list_orphans", responses=returns(OK, list[dict[str, Any]], 404))
+@_orphans_router.get("/{type_id}/", responses=returns(OK, list[dict[str, Any]], 404))
 def list_orphans(type_id: str, services: Provided) -> JSONResponse:
     """List the keys of the orphans of one type."""
     _check_type(type_id, services)
@@ -195,21 +193,21 @@ def list_orphans(type_id: str, services: Provided) -> JSONResponse:
         return JSONResponse([_orphan(type_id, *found) for found in orphans.orphan_keys(connection, type_id)])
 
 
-@_orphans_router.get("/{type_id}/{unit_id}/", operation_id="read_orphan", responses=returns(OK, dict[str, Any], 404))
+@_orphans_router.get("/{type_id}/{unit_id}/", responses=returns(OK, dict[str, Any], 404))
 def read_orphan(type_id: str, unit_id: str, services: Provided) -> JSONResponse:
     """Show one orphan."""
     with services.database.read() as connection:
         return JSONResponse(_one_orphan(connection, type_id, unit_id))
 
 
-@_orphans_router.delete("/", operation_id="remove_orphans", status_code=202, responses=QUEUED)
+@_orphans_router.delete("/", responses=QUEUED)
 def remove_orphans(services: Provided, user: Asking) -> JSONResponse:
     """Queue the removal of all orphans."""
     with services.database.write() as tx:
         return queued(queue.remove_orphans(tx, None, None, login=user.login, clock=services.clock))
 
 
-@_orphans_router.delete("/{type_id}/", operation_id="remove_orphans_of_type", status_code=202, responses=QUEUED)
+@_orphans_router.delete("/{type_id}/", responses=QUEUED)
 def remove_orphans_of_type(type_id: str, services: Provided, user: Asking) -> JSONResponse:
     """Queue the removal of all orphans of one type."""
     _check_type(type_id, services)
@@ -217,7 +215,7 @@ def remove_orphans_of_type(type_id: str, services: Provided, user: Asking) -> JS
         return queued(queue.remove_orphans(tx, type_id, None, login=user.login, clock=services.clock))
 
 
-@_orphans_router.delete("/{type_id}/{unit_id}/", operation_id="remove_orphan", status_code=202, responses=QUEUED)
+@_orphans_router.delete("/{type_id}/{unit_id}/", responses=QUEUED)
 def remove_orphan(type_id: str, unit_id: str, services: Provided, user: Asking) -> JSONResponse:
     """Queue the removal of one orphan."""
     with services.database.write() as tx:
@@ -225,7 +223,7 @@ def remove_orphan(type_id: str, unit_id: str, services: Provided, user: Asking) 
         return queued(queue.remove_orphans(tx, type_id, [unit_id], login=user.login, clock=services.clock))
 
 
-@_orphan_actions.post("/", operation_id="remove_chosen_orphans", status_code=202, responses=QUEUED)
+@_orphan_actions.post("/", responses=QUEUED)
 def remove_chosen_orphans(body: Annotated[list[Orphan], Body()], services: Provided, user: Asking) -> JSONResponse:
     """Queue the removal of the given orphans, by a task for each type; units that a repository holds stay."""
     by_type: dict[str, list[str]] = {}

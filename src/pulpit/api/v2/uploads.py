@@ -169,22 +169,20 @@ router: Final = Endpoints(tags=["uploads"])
 _LONGEST_OFFSET: Final = 18
 
 
-@router.post(
-    "/content/uploads/", operation_id="begin_upload", status_code=201, responses=returns(CREATED, UploadStarted, 409)
-)
+@router.post("/content/uploads/", responses=returns(CREATED, UploadStarted, 409))
 def begin_upload(services: Provided) -> JSONResponse:
     """Begin an upload."""
     document = _reference(uploads_of(services).begin())
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@router.get("/content/uploads/", operation_id="list_uploads", responses=returns(OK, UploadIds))
+@router.get("/content/uploads/", responses=returns(OK, UploadIds))
 def list_uploads(services: Provided) -> JSONResponse:
     """List the ids of all uploads."""
     return JSONResponse({"upload_ids": uploads_of(services).ids()})
 
 
-@router.get("/content/uploads/{upload_id}/", operation_id="read_upload", responses=returns(OK, UploadDocument, 404))
+@router.get("/content/uploads/{upload_id}/", responses=returns(OK, UploadDocument, 404))
 def read_upload(upload_id: str, services: Provided) -> JSONResponse:
     """Return the number of bytes received, so that an interrupted upload can be resumed."""
     return JSONResponse(_reference(upload_id) | {"size": uploads_of(services).size(upload_id)})
@@ -192,7 +190,6 @@ def read_upload(upload_id: str, services: Provided) -> JSONResponse:
 
 @router.put(
     "/content/uploads/{upload_id}/{offset}/",
-    operation_id="write_upload",
     responses=returns(OK, None, 400, 404, 409, 413, 507),
     openapi_extra={
         "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
@@ -206,16 +203,14 @@ async def write_upload(upload_id: str, offset: str, request: Request, services: 
     return JSONResponse(None)
 
 
-@router.delete("/content/uploads/{upload_id}/", operation_id="delete_upload", responses=returns(OK, None, 404))
+@router.delete("/content/uploads/{upload_id}/", responses=returns(OK, None, 404))
 def delete_upload(upload_id: str, services: Provided) -> JSONResponse:
     """Delete an upload; a queued import continues."""
     uploads_of(services).remove(upload_id)
     return JSONResponse(None)
 
 
-@router.post(
-    "/repositories/{repo_id}/actions/import_upload/", operation_id="import_upload", status_code=202, responses=QUEUED
-)
+@router.post("/repositories/{repo_id}/actions/import_upload/", responses=QUEUED)
 def import_upload(repo_id: str, body: ImportOrder, services: Provided, user: Asking, rights: Allowed) -> JSONResponse:
     """Queue the import of an upload as a unit of the repository."""
     with services.database.read() as connection:

@@ -36,7 +36,7 @@ from pulpit.store.users import User, check_administrated
 _login: Final = Endpoints(prefix="/actions", tags=["login"])
 
 
-@_login.post("/login/", operation_id="log_in", responses=returns(OK, LoginDocument))
+@_login.post("/login/", responses=returns(OK, LoginDocument))
 def log_in(services: Provided, user: Asking) -> JSONResponse:
     """Issue a key and a client certificate to the user; over HTTPS they replace the password."""
     key, certificate = services.certificates.issue(user)
@@ -54,7 +54,7 @@ MOST_PATTERNS: Final = 25
 """Per user: each becomes a scope for every verb of the role."""
 
 
-@_users.post("/", operation_id="create_user", status_code=201, responses=returns(CREATED, UserDocument, 400, 409))
+@_users.post("/", responses=returns(CREATED, UserDocument, 400, 409))
 def create_user(body: NewUser, services: Provided) -> JSONResponse:
     """Create a user, a reader unless another role is given."""
     if len(body.login) > _LONGEST_LOGIN:
@@ -70,20 +70,20 @@ def create_user(body: NewUser, services: Provided) -> JSONResponse:
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
-@_users.get("/", operation_id="list_users", responses=returns(OK, list[UserDocument]))
+@_users.get("/", responses=returns(OK, list[UserDocument]))
 def list_users(services: Provided) -> JSONResponse:
     """List all users by login."""
     with services.database.read() as connection:
         return JSONResponse([user_document(user) for user in users.every(connection)])
 
 
-@_users.get("/search/", operation_id="query_users", responses=returns(OK, list[dict[str, Any]], 400))
+@_users.get("/search/", responses=returns(OK, list[dict[str, Any]], 400))
 def query_users(queried: QueriedCriteria, services: Provided) -> JSONResponse:
     """Find users by criteria in the query."""
     return search_users(SearchBody(criteria=queried), services)
 
 
-@_users.post("/search/", operation_id="search_users", responses=returns(OK, list[dict[str, Any]], 400))
+@_users.post("/search/", responses=returns(OK, list[dict[str, Any]], 400))
 def search_users(body: SearchBody, services: Provided) -> JSONResponse:
     """Find users by Pulp 2's criteria; `fields` are the only keys shown."""
     wanted = criteria.parse(body.criteria)
@@ -92,14 +92,14 @@ def search_users(body: SearchBody, services: Provided) -> JSONResponse:
     return JSONResponse([wanted.trimmed(document, ()) for document in found])
 
 
-@_users.get("/{login}/", operation_id="read_user", responses=returns(OK, UserDocument, 404))
+@_users.get("/{login}/", responses=returns(OK, UserDocument, 404))
 def read_user(login: str, services: Provided) -> JSONResponse:
     """Show one user."""
     with services.database.read() as connection:
         return JSONResponse(user_document(users.get(connection, login)))
 
 
-@_users.put("/{login}/", operation_id="update_user", responses=returns(OK, UserDocument, 400, 404))
+@_users.put("/{login}/", responses=returns(OK, UserDocument, 400, 404))
 def update_user(login: str, body: UserChanges, services: Provided, user: Asking) -> JSONResponse:
     """Change name, password or role; a new password ends all sessions of the old one."""
     columns = _checked(body.delta)
@@ -113,7 +113,7 @@ def update_user(login: str, body: UserChanges, services: Provided, user: Asking)
     return JSONResponse(user_document(changed))
 
 
-@_users.delete("/{login}/", operation_id="delete_user", responses=returns(OK, None, 400, 404))
+@_users.delete("/{login}/", responses=returns(OK, None, 400, 404))
 def delete_user(login: str, services: Provided) -> JSONResponse:
     """Delete a user with the user's tokens, but never the last administrator; the user's listeners are paused."""
     with services.database.write() as tx:
@@ -219,14 +219,14 @@ _OPERATIONS: Final = {
 }
 
 
-@_roles.get("/roles/", operation_id="list_roles", responses=returns(OK, list[dict[str, Any]]))
+@_roles.get("/roles/", responses=returns(OK, list[dict[str, Any]]))
 def list_roles(services: Provided) -> JSONResponse:
     """List the roles."""
     with services.database.read() as connection:
         return JSONResponse([_role(users.every(connection))])
 
 
-@_roles.get("/roles/{role_id}/", operation_id="read_role", responses=returns(OK, dict[str, Any], 404))
+@_roles.get("/roles/{role_id}/", responses=returns(OK, dict[str, Any], 404))
 def read_role(role_id: str, services: Provided) -> JSONResponse:
     """Show one role."""
     _check_role(role_id)
@@ -234,16 +234,16 @@ def read_role(role_id: str, services: Provided) -> JSONResponse:
         return JSONResponse(_role(users.every(connection)))
 
 
-@_roles.get("/roles/{role_id}/users/", operation_id="list_role_members", responses=returns(OK, list[str], 404))
-def list_members(role_id: str, services: Provided) -> JSONResponse:
+@_roles.get("/roles/{role_id}/users/", responses=returns(OK, list[str], 404))
+def list_role_members(role_id: str, services: Provided) -> JSONResponse:
     """List the logins of a role's members."""
     _check_role(role_id)
     with services.database.read() as connection:
         return JSONResponse(_role(users.every(connection))["users"])
 
 
-@_roles.post("/roles/{role_id}/users/", operation_id="add_role_member", responses=returns(OK, None, 400, 404))
-def add_member(role_id: str, body: RoleMember, services: Provided) -> JSONResponse:
+@_roles.post("/roles/{role_id}/users/", responses=returns(OK, None, 400, 404))
+def add_role_member(role_id: str, body: RoleMember, services: Provided) -> JSONResponse:
     """Add a user to a role."""
     _check_role(role_id)
     with services.database.write() as tx:
@@ -251,8 +251,8 @@ def add_member(role_id: str, body: RoleMember, services: Provided) -> JSONRespon
     return JSONResponse(None)
 
 
-@_roles.delete("/roles/{role_id}/users/{login}/", operation_id="remove_role_member", responses=returns(OK, None, 404))
-def remove_member(role_id: str, login: str, services: Provided) -> JSONResponse:
+@_roles.delete("/roles/{role_id}/users/{login}/", responses=returns(OK, None, 404))
+def remove_role_member(role_id: str, login: str, services: Provided) -> JSONResponse:
     """Remove a user from a role, but never the last administrator."""
     _check_role(role_id)
     with services.database.write() as tx:
@@ -261,7 +261,7 @@ def remove_member(role_id: str, login: str, services: Provided) -> JSONResponse:
     return JSONResponse(None)
 
 
-@_roles.post("/roles/", operation_id="create_role", responses=returns(OK, None, 400, 409))
+@_roles.post("/roles/", responses=returns(OK, None, 400, 409))
 def create_role(body: NewRole) -> JSONResponse:
     """Reject a further role."""
     if body.role_id == SUPER_USERS:
@@ -277,7 +277,7 @@ def change_role(role_id: str) -> JSONResponse:
     raise InvalidValue("role_id", _FIXED_ROLES)
 
 
-@_roles.post("/permissions/actions/grant_to_user/", operation_id="grant_to_user", responses=returns(OK, None, 400, 404))
+@_roles.post("/permissions/actions/grant_to_user/", responses=returns(OK, None, 400, 404))
 def grant_to_user(body: PermissionsOfUser, services: Provided) -> JSONResponse:
     """Accept permissions that the user has already; reject those that do not follow from the user's role."""
     if set(body.operations) - set(_operations_of(body.login, services)):
@@ -285,9 +285,7 @@ def grant_to_user(body: PermissionsOfUser, services: Provided) -> JSONResponse:
     return JSONResponse(None)
 
 
-@_roles.post(
-    "/permissions/actions/revoke_from_user/", operation_id="revoke_from_user", responses=returns(OK, None, 400, 404)
-)
+@_roles.post("/permissions/actions/revoke_from_user/", responses=returns(OK, None, 400, 404))
 def revoke_from_user(body: PermissionsOfUser, services: Provided) -> JSONResponse:
     """Accept the removal of permissions that the user does not have; reject those that follow from the user's role."""
     if set(body.operations) & set(_operations_of(body.login, services)):
@@ -295,7 +293,7 @@ def revoke_from_user(body: PermissionsOfUser, services: Provided) -> JSONRespons
     return JSONResponse(None)
 
 
-@_roles.post("/permissions/actions/grant_to_role/", operation_id="grant_to_role", responses=returns(OK, None, 400, 404))
+@_roles.post("/permissions/actions/grant_to_role/", responses=returns(OK, None, 400, 404))
 def grant_to_role(body: PermissionsOfRole) -> JSONResponse:
     """Accept: members of the role may do everything already."""
     _check_role(body.role_id)
@@ -304,9 +302,7 @@ def grant_to_role(body: PermissionsOfRole) -> JSONResponse:
     return JSONResponse(None)
 
 
-@_roles.post(
-    "/permissions/actions/revoke_from_role/", operation_id="revoke_from_role", responses=returns(OK, None, 400, 404)
-)
+@_roles.post("/permissions/actions/revoke_from_role/", responses=returns(OK, None, 400, 404))
 def revoke_from_role(body: PermissionsOfRole) -> JSONResponse:
     """Reject: members of the role may do everything."""
     _check_role(body.role_id)
@@ -315,7 +311,7 @@ def revoke_from_role(body: PermissionsOfRole) -> JSONResponse:
     return JSONResponse(None)
 
 
-@_roles.get("/permissions/", operation_id="list_permissions", responses=returns(OK, list[dict[str, Any]]))
+@_roles.get("/permissions/", responses=returns(OK, list[dict[str, Any]]))
 def list_permissions(services: Provided, resource: str = _EVERYTHING) -> JSONResponse:
     """Show each user's permissions on a resource, which are the same for all resources."""
     with services.database.read() as connection:
