@@ -23,12 +23,8 @@ def consumer() -> None:
 def list_consumers(session: Session, /) -> None:
     """List your consumers with their lag, or as an administrator all."""
     found = session.server.get(v1_path("consumers"))["consumers"]
-    if session.screen.as_json:
-        session.screen.data(found)
-        return
-    session.screen.documents({key: item.get(key) for key in _SHOWN} for item in found)
-    if not found:
-        session.screen.say("There are no consumers.")
+    shown = ({key: item.get(key) for key in _SHOWN} for item in found)
+    session.screen.show(found, shown, nothing="There are no consumers.")
 
 
 @consumer.command("create")

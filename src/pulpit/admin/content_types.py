@@ -1,26 +1,20 @@
 """`iso repo`, `rpm repo` and `python repo`: the options that each kind of repository adds."""
 
-from typing import Any, Final
+from typing import Final
 
 import click
 
-from pulpit.admin.grammar import BACKGROUND, BOOLEAN, PEM, TEXT, Clearable, Group, listed
+from pulpit.admin.grammar import BACKGROUND, BOOLEAN, PEM, TEXT, Clearable, Group
 from pulpit.admin.repo import REPO_ID
 from pulpit.admin.repositories import (
-    IMPORTER_KEYS,
     IMPORTER_OPTIONS,
-    REPOSITORY_OPTIONS,
     RETAINING_OPTIONS,
     RepositoryKind,
-    Settings,
-    divided,
-    retained,
     units_command,
 )
 from pulpit.admin.session import Session, with_session
 from pulpit.admin.units import copy_group, remove_group
 from pulpit.admin.uploads import FORMS, form_command, uploads_group
-from pulpit.client.options import with_options
 from pulpit.client.server import path_of
 
 _ISO_FEED: Final = click.option(
@@ -32,7 +26,6 @@ _ISO_DISTRIBUTOR: Final = (
     click.option("--serve-https", type=BOOLEAN, help="Serve over HTTPS (true or false)."),
     click.option("--auth-ca", "ssl_auth_ca_cert", type=PEM, help="File: CA whose client certificates are required."),
 )
-_ISO_DISTRIBUTOR_KEYS: Final = frozenset({"relative_url", "serve_http", "serve_https", "ssl_auth_ca_cert"})
 _ISO_SHOWN: Final = ("name", "size", "checksum")
 _ISO_UNITS: Final = [("iso", ["iso"], "the files")]
 
@@ -42,8 +35,8 @@ ISO: Final = RepositoryKind(
     distributor="iso_distributor",
     distributor_id="iso_distributor",
     note="iso-repo",
-    options=with_options(*REPOSITORY_OPTIONS, _ISO_FEED, *IMPORTER_OPTIONS, *_ISO_DISTRIBUTOR),
-    settings=lambda options: divided(options, IMPORTER_KEYS, _ISO_DISTRIBUTOR_KEYS),
+    importer_options=(_ISO_FEED, *IMPORTER_OPTIONS),
+    distributor_options=_ISO_DISTRIBUTOR,
 )
 
 
@@ -74,8 +67,9 @@ _RPM_IMPORTER: Final = (
     *RETAINING_OPTIONS,
     click.option(
         "--skip",
-        "skip",
+        "type_skip_list",
         multiple=True,
+        callback=lambda _context, _option, skipped: ",".join(skipped) if skipped else None,
         help="Skip a type: rpm, srpm, erratum, modulemd, metafile, …",
     ),
     click.option("--require-signature", type=BOOLEAN, help="Accept only signed packages (true or false)."),
@@ -95,51 +89,16 @@ _RPM_DISTRIBUTOR: Final = (
     click.option("--gpg-sign-metadata", type=BOOLEAN, help="Sign the lists; where the server has a key, it does."),
     click.option("--gpg-key-id", type=TEXT, help="Which of the server's keys signs them: an id or fingerprint."),
 )
-_RPM_IMPORTER_KEYS: Final = IMPORTER_KEYS | {
-    "retain_old_count",
-    "type_skip_list",
-    "require_signature",
-    "allowed_keys",
-    "repo_gpgcheck",
-    "feed_gpg_key",
-}
-_RPM_DISTRIBUTOR_KEYS: Final = frozenset(
-    {
-        "relative_url",
-        "http",
-        "https",
-        "auth_ca",
-        "checksum_type",
-        "gpg_key",
-        "gpg_sign_metadata",
-        "gpg_key_id",
-    }
-)
 _EXPORTING: Final = "export_distributor"
-_SENT_AS: Final = {"feed_gpg_key": "gpgkey", "gpg_key": "gpgkey"}
-
-
-def _rpm_settings(options: dict[str, Any]) -> Settings:
-    """Divide the options by their target, with lists and shorthands of packages."""
-    skipped = options.pop("skip")
-    options["type_skip_list"] = listed(",".join(skipped)) if skipped else None
-    options["allowed_keys"] = listed(options["allowed_keys"])
-    options["retain_old_count"] = retained(options)
-    importer, distributor, delta = divided(options, _RPM_IMPORTER_KEYS, _RPM_DISTRIBUTOR_KEYS)
-    return _renamed(importer), _renamed(distributor), delta
-
-
-def _renamed(settings: dict[str, Any]) -> dict[str, Any]:
-    return {_SENT_AS.get(name, name): value for name, value in settings.items()}
-
-
 RPM: Final = RepositoryKind(
     importer="yum_importer",
     distributor="yum_distributor",
     distributor_id="yum_distributor",
     note="rpm-repo",
-    options=with_options(*REPOSITORY_OPTIONS, *_RPM_IMPORTER, *_RPM_DISTRIBUTOR),
-    settings=_rpm_settings,
+    importer_options=_RPM_IMPORTER,
+    distributor_options=_RPM_DISTRIBUTOR,
+    lists=("type_skip_list", "allowed_keys"),
+    sent_as={"feed_gpg_key": "gpgkey", "gpg_key": "gpgkey"},
 )
 
 
@@ -235,15 +194,6 @@ _PYTHON_IMPORTER: Final = (
 _PYTHON_DISTRIBUTOR: Final = (
     click.option("--relative-url", type=TEXT, help="Path below /pulp/python/web/; the repository's id otherwise."),
 )
-_PYTHON_IMPORTER_KEYS: Final = IMPORTER_KEYS | {
-    *_LISTS,
-    "package_names",
-    "retain_old_count",
-    "prereleases",
-    "include_yanked",
-    "allow_unhashed",
-}
-_PYTHON_DISTRIBUTOR_KEYS: Final = frozenset({"relative_url"})
 _PYTHON_UNITS: Final = [("packages", [PYTHON_PACKAGE], "the packages")]
 _PYTHON_SHOWN: Final = (
     "name",
@@ -257,20 +207,14 @@ _PYTHON_SHOWN: Final = (
 )
 
 
-def _python_settings(options: dict[str, Any]) -> Settings:
-    """Divide the options by their target, converting lists."""
-    options |= {name: listed(options[name]) for name in _LISTS}
-    options["retain_old_count"] = retained(options)
-    return divided(options, _PYTHON_IMPORTER_KEYS, _PYTHON_DISTRIBUTOR_KEYS)
-
-
 PYTHON: Final = RepositoryKind(
     importer="python_importer",
     distributor="python_distributor",
     distributor_id="cli_python_distributor",
     note="PYTHON",
-    options=with_options(*REPOSITORY_OPTIONS, *_PYTHON_IMPORTER, *_PYTHON_DISTRIBUTOR),
-    settings=_python_settings,
+    importer_options=_PYTHON_IMPORTER,
+    distributor_options=_PYTHON_DISTRIBUTOR,
+    lists=_LISTS,
 )
 
 

@@ -45,12 +45,8 @@ def list_events(session: Session, /, *, after: int | None, limit: int, **filters
     found = (
         last(session.server, query, limit=limit) if after is None else first(session.server, after, query, limit=limit)
     )
-    if session.screen.as_json:
-        session.screen.data(found)
-        return
-    session.screen.documents({key: item[key] for key in _EVENT_SHOWN if item.get(key) is not None} for item in found)
-    if not found:
-        session.screen.say("There are no such events.")
+    shown = ({key: item[key] for key in _EVENT_SHOWN if item.get(key) is not None} for item in found)
+    session.screen.show(found, shown, nothing="There are no such events.")
 
 
 @log.command("show")
@@ -59,10 +55,7 @@ def list_events(session: Session, /, *, after: int | None, limit: int, **filters
 def show_event(session: Session, /, *, number: int) -> None:
     """Show everything of one event."""
     found = session.server.get(v1_path("events", str(number)))
-    if session.screen.as_json:
-        session.screen.data(found)
-    else:
-        session.screen.documents([found])
+    session.screen.show(found, [found])
 
 
 @click.command("tail", cls=Command)
@@ -90,16 +83,10 @@ def dead_letters() -> None:
 def list_letters(session: Session, /, *, listener_id: str, limit: int) -> None:
     """List the dead letters of a listener in the order of their events."""
     found = session.server.get(v1_path("listeners", listener_id, "dead-letters"), {"limit": limit})
-    if session.screen.as_json:
-        session.screen.data(found)
-        return
     letters = found["dead_letters"]
-    session.screen.documents(
-        {key: letter.get(key) for key in _DEAD_LETTER_SHOWN if letter.get(key)} for letter in letters
-    )
-    if not letters:
-        session.screen.say("There are no dead letters.")
-    elif found["total"] > len(letters):
+    shown = ({key: letter.get(key) for key in _DEAD_LETTER_SHOWN if letter.get(key)} for letter in letters)
+    session.screen.show(found, shown, nothing="There are no dead letters.")
+    if letters and found["total"] > len(letters):
         session.screen.say(f"{found['total'] - len(letters)} more are not shown.")
 
 
@@ -110,10 +97,7 @@ def list_letters(session: Session, /, *, listener_id: str, limit: int) -> None:
 def show_dead_letter(session: Session, /, *, listener_id: str, letter_id: str) -> None:
     """Show one dead letter with its event."""
     letter = session.server.get(v1_path("listeners", listener_id, "dead-letters", letter_id))
-    if session.screen.as_json:
-        session.screen.data(letter)
-    else:
-        session.screen.documents([letter])
+    session.screen.show(letter, [letter])
 
 
 @dead_letters.command("send-again")

@@ -68,12 +68,8 @@ def create(session: Session, /, *, secret_file: str | None, only: tuple[str, ...
 def list_hooks(session: Session, /) -> None:
     """List the hooks, with their last use and its error."""
     found = session.server.get(v1_path("hooks"))["hooks"]
-    if session.screen.as_json:
-        session.screen.data(found)
-        return
-    session.screen.documents({key: item[key] for key in _SHOWN if item.get(key) is not None} for item in found)
-    if not found:
-        session.screen.say("There are no hooks.")
+    shown = ({key: item[key] for key in _SHOWN if item.get(key) is not None} for item in found)
+    session.screen.show(found, shown, nothing="There are no hooks.")
 
 
 @hook.command("delete")

@@ -29,10 +29,7 @@ def listener() -> None:
 def list_kinds(session: Session, /) -> None:
     """List the kinds of listeners of the server, including those of its plug-ins."""
     found = kinds_of(session)
-    if session.screen.as_json:
-        session.screen.data([document for _, document in found])
-        return
-    session.screen.documents(
+    shown = (
         {
             "kind": kind.id,
             "summary": kind.summary,
@@ -42,6 +39,7 @@ def list_kinds(session: Session, /) -> None:
         }
         for kind, document in found
     )
+    session.screen.show([document for _, document in found], shown)
 
 
 @listener.command("list")
@@ -51,12 +49,11 @@ def list_kinds(session: Session, /) -> None:
 def list_listeners(session: Session, /, *, details: bool) -> None:
     """List the event listeners."""
     found = session.server.get(path_of("events"))
-    if session.screen.as_json:
-        session.screen.data(found)
-    elif details:
-        session.screen.documents(detailed(item, item.get("_filters"), item.get("_delivery")) for item in found)
+    if details:
+        shown = (detailed(item, item.get("_filters"), item.get("_delivery")) for item in found)
     else:
-        session.screen.documents({key: item[key] for key in SHOWN if key in item} for item in found)
+        shown = ({key: item[key] for key in SHOWN if key in item} for item in found)
+    session.screen.show(found, shown)
 
 
 @listener.command("delete")
@@ -101,9 +98,9 @@ def _delivery(delivery: Mapping[str, Any]) -> dict[str, Any]:
         shown["last_error"] = f"{delivery['last_error']} ({delivery.get('last_error_at')})"
     if failing := delivery.get("failing_repositories"):
         shown["failing_repositories"] = [
-            f"{each['repo_id'] or 'none'}: event {each['next_event']}, {each['attempts']} attempts since "
-            f"{each['failing_since']}"
-            for each in failing
+            f"{repository['repo_id'] or 'none'}: event {repository['next_event']}, {repository['attempts']} attempts "
+            f"since {repository['failing_since']}"
+            for repository in failing
         ]
     return {**shown, "dead_letters": delivery.get("dead_letters")}
 
@@ -133,10 +130,7 @@ def resume(session: Session, /, *, listener_id: str) -> None:
 def test(session: Session, /, *, listener_id: str) -> None:
     """Send an event of type event.test through the listener's notifier and show the request and the response."""
     report = session.server.post(v1_path("listeners", listener_id, "test"))
-    if session.screen.as_json:
-        session.screen.data(report)
-    else:
-        session.screen.documents([{key: value for key, value in report.items() if value not in (None, {}, "")}])
+    session.screen.show(report, [_filled(report)])
     if report.get("outcome") != "delivered":
         raise WorkNotDone(f"The test event was not delivered: {report.get('reason') or report.get('outcome')}")
 
@@ -159,25 +153,24 @@ def preview(session: Session, /, *, listener_id: str, number: int | None, last: 
         _dry_run(session, listener_id, last)
         return
     found = session.server.post(v1_path("listeners", listener_id, "preview"), {"number": number})
-    if session.screen.as_json:
-        session.screen.data(found)
-        return
-    session.screen.documents([{key: value for key, value in found["request"].items() if value not in (None, {}, "")}])
+    session.screen.show(found, [_filled(found["request"])])
     session.screen.say(f"The listener {'wants' if found['wanted'] else 'does not want'} this event.")
+
+
+def _filled(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in document.items() if value not in (None, {}, "")}
 
 
 def _dry_run(session: Session, listener_id: str, last: int) -> None:
     found = session.server.post(v1_path("listeners", listener_id, "dry-run"), {"last": last})
-    if session.screen.as_json:
-        session.screen.data(found)
-        return
-    session.screen.documents(
+    shown = (
         {
             **{key: event[key] for key in ("number", "event_type", "repo_id") if event[key] is not None},
             **{key: event["request"][key] for key in ("nothing", "body", "message") if event["request"].get(key)},
         }
         for event in found["events"]
     )
+    session.screen.show(found, shown)
     session.screen.say(
         f"The listener wants {found['wanted']} of the last {found['looked_at']} events; nothing was sent."
     )
@@ -226,12 +219,7 @@ def send(session: Session, /, *, listener_id: str, number: int) -> None:
 def deliveries(session: Session, /, *, listener_id: str, limit: int) -> None:
     """Show the latest delivery attempts, the newest first."""
     found = session.server.get(v1_path("listeners", listener_id, "deliveries"), {"limit": limit})
-    if session.screen.as_json:
-        session.screen.data(found)
-        return
-    session.screen.documents(_attempt(attempt) for attempt in found["deliveries"])
-    if not found["deliveries"]:
-        session.screen.say("Nothing was sent yet.")
+    session.screen.show(found, map(_attempt, found["deliveries"]), nothing="Nothing was sent yet.")
 
 
 def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:

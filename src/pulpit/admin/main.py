@@ -51,10 +51,7 @@ def completion(ctx: click.Context, shell: str) -> None:
 def status(session: Session) -> None:
     """Show the state of the server and its parts."""
     answer = session.server.get(path_of("status"))
-    if session.screen.as_json:
-        session.screen.data(answer)
-    else:
-        session.screen.documents([unhidden(answer or {})])
+    session.screen.show(answer, [unhidden(answer or {})])
 
 
 for section in (

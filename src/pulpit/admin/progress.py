@@ -190,9 +190,8 @@ def _number(value: Any) -> int:
 class Display(Protocol):
     """Draws steps while a task runs.
 
-    `show` may be called with the same steps any number of times as they progress; `line` adds a permanent sentence. It
-    is
-    a context manager, and what it drew stays when it ends.
+    `show` may be called with the same steps any number of times as they progress; `line` adds a permanent sentence.
+    It is a context manager, and what it drew stays when it ends.
     """
 
     def __enter__(self) -> Self: ...

@@ -1,6 +1,6 @@
 """`repo publications`, `repo places`, `repo promote` and `repo rollback`: what readers see, and alternatives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
@@ -32,7 +32,7 @@ def publications() -> None:
 def list_publications(session: Session, /, *, repo_id: str) -> None:
     """List the publications that are kept, the newest first, and the places that show them."""
     answer = session.server.get(v1_path("repositories", repo_id, "publications"))
-    _show(session, answer, answer["publications"], _COLUMNS, "The repository has no publications.")
+    session.screen.show(answer, answer["publications"], _COLUMNS, nothing="The repository has no publications.")
 
 
 @publications.command("show")
@@ -49,10 +49,7 @@ def show(session: Session, /, *, repo_id: str, number: int, files: bool) -> None
         page := session.server.get(f"{path}/files", {"after": found[-1]["path"] if found else ""})["files"]
     ):
         found += page
-    if session.screen.as_json:
-        session.screen.data(document | {"files": found} if files else document)
-        return
-    session.screen.documents([document])
+    session.screen.show(document | {"files": found} if files else document, [document])
     for file in found:
         session.screen.say(f"{file['sha256']}  {file['size']:>12}  {file['path']}")
 
@@ -165,7 +162,7 @@ def places() -> None:
 def list_places(session: Session, /) -> None:
     """List all places and what they show."""
     answer = session.server.get(v1_path("places"))
-    _show(session, answer, answer["places"], _PLACE_COLUMNS, "Nothing is published.")
+    session.screen.show(answer, answer["places"], _PLACE_COLUMNS, nothing="Nothing is published.")
 
 
 @places.command("protect")
@@ -197,17 +194,6 @@ def remove_place(session: Session, /, *, path: str) -> None:
 
 def _path_of(place: str) -> str:
     return v1_path("places", *place.strip("/").split("/"))
-
-
-def _show(
-    session: Session, answer: Any, found: Sequence[Mapping[str, Any]], columns: Sequence[str], nothing: str
-) -> None:
-    if session.screen.as_json:
-        session.screen.data(answer)
-        return
-    session.screen.documents(found, columns)
-    if not found:
-        session.screen.say(nothing)
 
 
 COMMANDS: Final = (publications, promote, rollback, export, places)

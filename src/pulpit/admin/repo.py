@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.grammar import TABLE, Group
+from pulpit.admin.grammar import BACKGROUND, TABLE, Group
 from pulpit.admin.session import Session, with_session
 from pulpit.admin.tasks import cancel, details, show_tasks
 from pulpit.client.failures import WrongUse
@@ -73,15 +73,10 @@ def listing(wanted: Callable[[Mapping[str, Any]], bool]) -> Callable[..., None]:
 
 def show(session: Session, found: list[Mapping[str, Any]], *, details: bool, fields: str | None) -> None:
     """Show repositories with the requested keys."""
-    if session.screen.as_json:
-        session.screen.data(found)
-    elif fields:
-        keys = dict.fromkeys([_ALWAYS_WITH_FIELDS, *(field.strip() for field in fields.split(","))])
-        session.screen.documents(_only(found, keys))
-    else:
-        session.screen.documents(found if details else _only(found, SHOWN))
-    if not found:
-        session.screen.say("There are no such repositories.")
+    shown: Iterable[Mapping[str, Any]] = found if details else _only(found, SHOWN)
+    if fields:
+        shown = _only(found, dict.fromkeys([_ALWAYS_WITH_FIELDS, *(field.strip() for field in fields.split(","))]))
+    session.screen.show(found, shown, nothing="There are no such repositories.")
 
 
 def _only(found: Iterable[Mapping[str, Any]], keys: Iterable[str]) -> Iterable[dict[str, Any]]:
@@ -145,17 +140,12 @@ def _own_distributor(session: Session, repo_id: str) -> str:
 
 def _history(session: Session, path: str, shown: tuple[str, ...], query: dict[str, Any], *, details: bool) -> None:
     found = session.server.get(path, {key: value for key, value in query.items() if value is not None})
-    if session.screen.as_json:
-        session.screen.data(found)
-        return
     keys = [*shown, *(_MORE if details else ())]
     documents = []
     for entry in found:
         why = [key for key in _WHY if entry.get(key)]
         documents.append({key: entry[key] for key in (*keys, *why) if key in entry})
-    session.screen.documents(documents, [*shown[1:], *_WHY])
-    if not found:
-        session.screen.say("Nothing has happened yet.")
+    session.screen.show(found, documents, [*shown[1:], *_WHY], nothing="Nothing has happened yet.")
 
 
 @repo.group("tasks")
@@ -187,20 +177,18 @@ def orphan() -> None:
 def list_orphans(session: Session, /, *, kind: str | None) -> None:
     """Count the orphans of every content type, or list those of one."""
     found = session.server.get(path_of("content", "orphans", *([kind] if kind else [])))
-    if session.screen.as_json:
-        session.screen.data(found)
-    elif kind:
-        session.screen.documents(found)
+    if kind:
+        session.screen.show(found, found)
     else:
         counts = {name: item.get("count") for name, item in found.items()}
-        session.screen.documents([{**counts, "total": sum(count or 0 for count in counts.values())}])
+        session.screen.show(found, [{**counts, "total": sum(count or 0 for count in counts.values())}])
 
 
 @orphan.command("remove")
 @click.option("--all", "everything", is_flag=True, help="Remove all orphans.")
 @click.option("--type", "kind", help="Remove those of this content type.")
 @click.option("--unit-id", help="Remove only this one of that type.")
-@click.option("--bg", "in_background", is_flag=True, help="Do not wait for the end.")
+@BACKGROUND
 @with_session
 def remove(
     session: Session, /, *, everything: bool, kind: str | None, unit_id: str | None, in_background: bool

@@ -1,7 +1,7 @@
 """The commands for every kind of repository, from `create` to `publish`, and their options."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,11 +28,8 @@ from pulpit.admin.repo import REPO_ID, listing, show
 from pulpit.admin.schedules import schedules_group
 from pulpit.admin.session import Session, spawned, with_session
 from pulpit.admin.units import CHOICE, CONDITIONS, chosen, conditions
-from pulpit.client.options import Decorator
+from pulpit.client.options import Decorator, names_of, with_options
 from pulpit.client.server import path_of
-
-Settings = tuple[dict[str, Any], dict[str, Any], dict[str, Any]]
-"""For the importer, the distributor, and the repository itself."""
 
 REPOSITORY_OPTIONS: Final = (
     click.option("--display-name", type=TEXT, help="Name for people."),
@@ -88,48 +85,6 @@ RETAINING_OPTIONS: Final = (
     click.option("--retain-old-count", type=Clearable(click.IntRange(min=0)), help="Keep so many old versions."),
     click.option("--only-newest", is_flag=True, help="Keep only the newest versions: the same as 0 old ones."),
 )
-IMPORTER_KEYS: Final = frozenset(
-    {
-        "feed",
-        "validate",
-        "ssl_ca_cert",
-        "ssl_client_cert",
-        "ssl_client_key",
-        "ssl_client_cert_hosts",
-        "ssl_validation",
-        "proxy_host",
-        "proxy_port",
-        "proxy_username",
-        "proxy_password",
-        "basic_auth_username",
-        "basic_auth_password",
-        "max_downloads",
-        "max_speed",
-        "remove_missing",
-    }
-)
-
-
-def retained(options: dict[str, Any]) -> int | None:
-    """Take `--only-newest` out of the options and return how many old versions to keep, if either was given."""
-    only_newest = options.pop("only_newest")
-    count: int | None = options["retain_old_count"]
-    return 0 if only_newest and count is None else count
-
-
-def divided(options: dict[str, Any], importer_keys: Collection[str], distributor_keys: Collection[str]) -> Settings:
-    """Divide the options that were used into those of importer, distributor, and repository."""
-    options["proxy_password"] = secret(options["proxy_password"], options.pop("proxy_pass_file"))
-    options["basic_auth_password"] = secret(options["basic_auth_password"], options.pop("basicauth_pass_file"))
-    reader, file = options.pop("reader_user"), options.pop("reader_pass_file")
-    password = CLEAR if reader is CLEAR else secret(None, file)
-    readers = given(basic_auth_username=reader, basic_auth_password=password)  # without a user everybody may read it
-    options["ssl_client_cert_hosts"] = listed(options.get("ssl_client_cert_hosts"))
-    used = given(**options)
-    importer = {key: value for key, value in used.items() if key in importer_keys}
-    distributor = {key: value for key, value in used.items() if key in distributor_keys}
-    rest = {key: used[key] for key in used.keys() - importer.keys() - distributor.keys()}
-    return importer, {**distributor, **readers}, rest
 
 
 _ENDED: Final = ["finished", "error", "canceled", "skipped"]
@@ -238,17 +193,40 @@ _TYPE: Final = "_repo-type"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RepositoryKind:
-    """A kind of repository: its importer and distributor, the note that marks it, and its options.
-
-    `settings` divides the options of `create` and `update` by target.
-    """
+    """A kind of repository: its importer and distributor, the note that marks it, and the options of each part."""
 
     importer: str
     distributor: str
     distributor_id: str
     note: str
-    options: Decorator
-    settings: Callable[[dict[str, Any]], Settings]
+    importer_options: tuple[Decorator, ...]
+    distributor_options: tuple[Decorator, ...]
+    lists: Collection[str] = ()
+    """The options that are lists: names separated by commas."""
+    sent_as: Mapping[str, str] = field(default_factory=dict)
+    """The server's keys of options with another name, because both parts have a key of that name."""
+
+    @property
+    def options(self) -> Decorator:
+        """All options of `create` and `update`."""
+        return with_options(*REPOSITORY_OPTIONS, *self.importer_options, *self.distributor_options)
+
+    def settings(self, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Divide the options that were used into those of importer, distributor, and repository."""
+        options["proxy_password"] = secret(options["proxy_password"], options.pop("proxy_pass_file"))
+        options["basic_auth_password"] = secret(options["basic_auth_password"], options.pop("basicauth_pass_file"))
+        reader, file = options.pop("reader_user"), options.pop("reader_pass_file")
+        password = CLEAR if reader is CLEAR else secret(None, file)
+        readers = given(basic_auth_username=reader, basic_auth_password=password)  # without a user all may read it
+        options |= {name: listed(options[name]) for name in ("ssl_client_cert_hosts", *self.lists)}
+        if options.pop("only_newest", False) and options["retain_old_count"] is None:
+            options["retain_old_count"] = 0
+        used = given(**options)
+        importer, distributor = (
+            {self.sent_as.get(key, key): used.pop(key) for key in names_of(*part) if key in used}
+            for part in (self.importer_options, self.distributor_options)
+        )
+        return importer, {**distributor, **readers}, used
 
     def commands(self) -> Iterator[click.Command]:
         """Yield the commands for repositories of every kind."""
@@ -269,35 +247,25 @@ class RepositoryKind:
         @self.options
         @with_session
         def create(session: Session, /, *, repo_id: str, notes: tuple[str, ...], **options: Any) -> None:
-            body = self._new(repo_id, notes, *self.settings(options))
+            importer, distributor, delta = self.settings(options)
+            publisher = {
+                "distributor_id": self.distributor_id,
+                "distributor_type_id": self.distributor,
+                "auto_publish": True,
+                "distributor_config": distributor,
+            }
+            body = {
+                "id": repo_id,
+                **delta,
+                "notes": {**(note_pairs(notes) or {}), _TYPE: self.note},
+                "importer_type_id": self.importer,
+                "importer_config": importer,
+                "distributors": [publisher],
+            }
             answer = session.server.post(path_of("repositories"), body)
             session.screen.succeeded(f"Repository {repo_id} created.", answer)
 
         return create
-
-    def _new(
-        self,
-        repo_id: str,
-        notes: tuple[str, ...],
-        importer: dict[str, Any],
-        distributor: dict[str, Any],
-        delta: dict[str, Any],
-    ) -> dict[str, Any]:
-        return {
-            "id": repo_id,
-            **delta,
-            "notes": {**(note_pairs(notes) or {}), _TYPE: self.note},
-            "importer_type_id": self.importer,
-            "importer_config": importer,
-            "distributors": [
-                {
-                    "distributor_id": self.distributor_id,
-                    "distributor_type_id": self.distributor,
-                    "auto_publish": True,
-                    "distributor_config": distributor,
-                }
-            ],
-        }
 
     def _update_command(self) -> click.Command:
         @click.command("update", cls=Group.command_class, help='Change a repository; an option given as "" is cleared.')
@@ -367,11 +335,8 @@ def units_command(name: str, type_ids: Sequence[str], shown: Sequence[str], summ
         criteria |= {key: value for key, value in (("limit", limit), ("skip", skip)) if value}
         found = session.server.post(path_of("repositories", repo_id, "search", "units"), {"criteria": criteria})
         keys = [field.strip() for field in fields.split(",")] if fields else shown
-        if session.screen.as_json:
-            session.screen.data(found)
-        else:
-            session.screen.documents(
-                {key: item["metadata"][key] for key in keys if key in item["metadata"]} for item in found
-            )
+        session.screen.show(
+            found, ({key: item["metadata"][key] for key in keys if key in item["metadata"]} for item in found)
+        )
 
     return command

@@ -105,17 +105,12 @@ def schedules_group(action: str, plugins: str, plugin_id: str) -> click.Group:
 
 
 def _show(session: Session, found: list[dict[str, Any]], keys: tuple[str, ...]) -> None:
-    if session.screen.as_json:
-        session.screen.data(found)
-    elif found:
-        documents = []
-        for schedule in found:
-            document = {key: schedule.get("_id" if key == "id" else key) for key in keys}
-            unset = [key for key, value in document.items() if value is None]
-            documents.append(document | {key: _NEVER if key == "last_run" else _UNLIMITED for key in unset})
-        session.screen.documents(documents)
-    else:
-        session.screen.say("There are no schedules.")
+    documents = []
+    for schedule in found:
+        document = {key: schedule.get("_id" if key == "id" else key) for key in keys}
+        unset = [key for key, value in document.items() if value is None]
+        documents.append(document | {key: _NEVER if key == "last_run" else _UNLIMITED for key in unset})
+    session.screen.show(found, documents, nothing="There are no schedules.")
 
 
 def _show_next(session: Session, found: list[dict[str, Any]], what: str, *, quiet: bool) -> None:

@@ -50,11 +50,8 @@ def list_tasks(session: Session, /, *, everything: bool, states: str | None) -> 
 def details(session: Session, /, *, task_id: str) -> None:
     """Show everything of one task."""
     task = session.server.get(path_of("tasks", task_id))
-    if session.screen.as_json:
-        session.screen.data(task)
-    else:
-        more = {key: task.get(key) for key in ("progress_report", "result", "error")}
-        session.screen.documents([{**summary(task), **more}])
+    more = {key: task.get(key) for key in ("progress_report", "result", "error")}
+    session.screen.show(task, [{**summary(task), **more}])
 
 
 @click.command("cancel", cls=Command)
@@ -85,13 +82,8 @@ for group_command in (details, cancel):
 
 def show_tasks(session: Session, found: Iterable[Mapping[str, Any]]) -> None:
     """Show a list of tasks, the oldest first."""
-    if session.screen.as_json:
-        session.screen.data(found)
-        return
     ordered = sorted(found, key=lambda task: str(task.get("id") or ""))
-    session.screen.documents((summary(task) for task in ordered), _COLUMNS)
-    if not ordered:
-        session.screen.say("There are no such tasks.")
+    session.screen.show(found, map(summary, ordered), _COLUMNS, nothing="There are no such tasks.")
 
 
 def summary(task: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,10 +60,7 @@ def user() -> None:
 def list_users(session: Session, /) -> None:
     """List the users."""
     found = session.server.get(path_of("users"))
-    if session.screen.as_json:
-        session.screen.data(found)
-    else:
-        session.screen.documents({key: item[key] for key in _SHOWN if item.get(key) is not None} for item in found)
+    session.screen.show(found, ({key: item[key] for key in _SHOWN if item.get(key) is not None} for item in found))
 
 
 @user.command("create")
@@ -156,10 +153,7 @@ def create_token(session: Session, /, *, name: str, scopes: tuple[str, ...], exp
 def list_tokens(session: Session, /) -> None:
     """List your tokens, or as an administrator all, with the time of their last use."""
     found = session.server.get(v1_path("tokens"))["tokens"]
-    if session.screen.as_json:
-        session.screen.data(found)
-    else:
-        session.screen.documents({key: item.get(key) for key in _TOKEN_SHOWN} for item in found)
+    session.screen.show(found, ({key: item.get(key) for key in _TOKEN_SHOWN} for item in found))
 
 
 @token.command("revoke")
@@ -188,7 +182,7 @@ def revoke_token(session: Session, /, *, name: str | None, login: str | None, to
     "--password",
     help="The password, visible to other users of this machine; better --password-file, or being asked.",
 )
-@click.option("--password-file", type=click.Path(path_type=Path), help="File (mode 0600, or - ) with the password.")
+@_PASSWORD_FILE
 @with_session
 def login(session: Session, /, *, username: str, password: str | None, password_file: Path | None) -> None:
     """Log in over https: later commands need no -u until the session expires or you log out."""

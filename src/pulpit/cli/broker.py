@@ -72,11 +72,8 @@ def _status() -> click.Command:
         broker = _read(options)
         whole = {key: value for key, value in broker.items() if not isinstance(value, list)}
         counts = {name: len(broker[name]) for name in COLUMNS}
-        screen = Screen(as_json=as_json)
-        if as_json:
-            screen.data({**whole, **counts})
-        else:
-            screen.documents([{**whole, **counts}])
+        shown = {**whole, **counts}
+        Screen(as_json=as_json).show(shown, [shown])
 
     return _command("status", status, "Show memory, alarms, counts and totals.")
 

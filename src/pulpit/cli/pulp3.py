@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from pulpit.client.options import Section
+from pulpit.client.options import Section, with_options
 from pulpit.client.screen import Screen
 from pulpit.configuration import load
 from pulpit.errors import ConfigurationError
@@ -29,20 +29,17 @@ def pulp3() -> None:
     """
 
 
-def _options(function: Any) -> Any:
-    for option in (
-        click.option("--name", default="", help="The section `[pulp3:NAME]` instead of `[pulp3]`."),
-        click.option("--database-url", help=_HELP_URL),
-        click.option(
-            "--config", type=click.Path(path_type=Path), help="Configuration file [default: /etc/pulp/server.conf]."
-        ),
-    ):
-        function = option(function)
-    return function
+_OPTIONS: Final = with_options(
+    click.option(
+        "--config", type=click.Path(path_type=Path), help="Configuration file [default: /etc/pulp/server.conf]."
+    ),
+    click.option("--database-url", help=_HELP_URL),
+    click.option("--name", default="", help="The section `[pulp3:NAME]` instead of `[pulp3]`."),
+)
 
 
 @pulp3.command("attach")
-@_options
+@_OPTIONS
 @click.option("--print-sql", is_flag=True, help="Print the statements instead of running them.")
 @click.option("--schema", default="public", help="With --print-sql, the schema of Pulp's tables [default: public].")
 def attach(*, print_sql: bool, schema: str, **options: Any) -> None:
@@ -57,7 +54,7 @@ def attach(*, print_sql: bool, schema: str, **options: Any) -> None:
 
 
 @pulp3.command("detach")
-@_options
+@_OPTIONS
 @click.option("--discard", is_flag=True, help="Detach even if some rows have not been read by a server.")
 @click.option("--print-sql", is_flag=True, help="Print the statements instead of running them.")
 @click.option("--schema", default="public", help="With --print-sql, the schema of Pulp's tables [default: public].")
@@ -76,17 +73,14 @@ def detach(*, discard: bool, print_sql: bool, schema: str, **options: Any) -> No
 
 
 @pulp3.command("status")
-@_options
+@_OPTIONS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(*, as_json: bool, **options: Any) -> None:
     """Show the state in Pulp's database; the exit code is 3 unless it is attached and complete."""
     attachment = _attachment()
     found = attachment.with_connection(_section(**options), attachment.status)
     shown = {key: value.isoformat() if isinstance(value, datetime) else value for key, value in asdict(found).items()}
-    if as_json:
-        Screen(as_json=True).data(shown)
-    else:
-        Screen(as_json=False).documents([shown])
+    Screen(as_json=as_json).show(shown, [shown])
     if not found.attached or set(found.triggers.values()) != {"in place"}:
         raise click.exceptions.Exit(3)
 

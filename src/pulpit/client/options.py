@@ -61,6 +61,12 @@ def with_options(*options: Decorator) -> Decorator:
     return decorate
 
 
+def names_of(*options: Decorator) -> list[str]:
+    """Return the names of the parameters that the options set."""
+    command = click.command("any")(with_options(*options)(lambda **_: None))
+    return [str(parameter.name) for parameter in command.params]
+
+
 connection_options: Final = with_options(
     click.option(
         "--url",

@@ -158,6 +158,18 @@ class Screen:
         """Print the response as indented JSON in plain ASCII."""
         click.echo(json.dumps(answer, indent=2))
 
+    def show(
+        self, answer: Any, items: Iterable[Mapping[str, Any]], columns: Sequence[str] = (), *, nothing: str = ""
+    ) -> None:
+        """Print documents, or the sentence `nothing` if there are none; with JSON the server's answer instead."""
+        if self.as_json:
+            self.data(answer)
+            return
+        found = list(items)
+        self.documents(found, columns)
+        if not found and nothing:
+            self.say(nothing)
+
     def documents(self, items: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> None:
         """Print each document, followed by two empty lines.
 
