@@ -19,7 +19,9 @@ Pulpit needs no configuration. Settings are in `/etc/pulp/server.conf`, an INI f
 variable, which overrides the file; an option of `pulpit serve` (`--data-dir`, `--host`, `--port`, `--broker-port`,
 `--log-format`) overrides both. One pair of quotes around a value is removed, and `true` may also be written `yes`, `on`
 or `1`. An invalid value ends the start with a message that names the key, and exit code 78; unknown keys, of which a
-file of Pulp 2 has many, are logged and ignored.
+file of Pulp 2 has many, are logged, with the similar key that exists, and ignored.
+So is a port of the form `tcp://…`, which Kubernetes sets
+in `PULPIT_PORT` beside a service called `pulpit`.
 
 This page is generated from the code by `make docs`.
 """

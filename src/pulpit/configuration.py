@@ -5,9 +5,10 @@ environment, the command line. Unknown keys in the file are ignored and reported
 """
 
 import configparser
+import difflib
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,9 @@ LONGEST_QUOTED: Final = 60
 PULP3: Final = "pulp3"
 _NAMED_PULP3: Final = re.compile(r"pulp3:([a-z0-9][a-z0-9_-]{0,31})")
 _FILE_NAMES: Final = {"sender": "from"}  # `from` is no name in Python
+_SERVICE_LINK: Final = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
+_ALIKE, _ALIKE_LONG = 0.75, 0.85
+"""From which likeness on (of difflib) a name counts as misspelt; variables share much of their names."""
 _CHOICES: Final = {
     "tls": ("none", "starttls", "tls"),
     "log_level": ("debug", "info", "warning", "error"),
@@ -79,8 +83,8 @@ def load(
     given, strangers = _read(config_file, environment)
     named = sorted({section for section, _ in given if section not in SECTIONS})
     known = [*keys(), *(key for section in named for key in _keys_of(section))]
-    given |= {(key.section, key.name): environment[key.variable] for key in known if key.variable in environment}
-    given |= options
+    of_environment, warnings = _of_environment(known, environment)
+    given |= of_environment | dict(options)
     sections: dict[str, dict[str, Any]] = {name: {} for name in (*SECTIONS, *named)}
     for key in known:
         text = given.get((key.section, key.name))
@@ -91,7 +95,7 @@ def load(
     further = {name.partition(":")[2]: Pulp3Settings(**sections.pop(name)) for name in named}
     settings = Settings(**{name: SECTIONS[name](**values) for name, values in sections.items()}, further_pulp3=further)
     _check_together(settings)
-    return settings, strangers
+    return settings, strangers + warnings
 
 
 def _read(config_file: Path | None, environment: Mapping[str, str]) -> tuple[dict[tuple[str, str], str], list[str]]:
@@ -113,14 +117,41 @@ def _read(config_file: Path | None, environment: Mapping[str, str]) -> tuple[dic
     pulps = [section for section in parser.sections() if _NAMED_PULP3.fullmatch(section)]
     known = {(key.section, key.name) for section in (*SECTIONS, *pulps) for key in _keys_of(section)}
     given = {(section, name): text for section in parser.sections() for name, text in parser.items(section)}
-    strangers = []
-    for section, name in given.keys() - known:
-        # A line that is not a valid key may be a line without a delimiter, and so a password: do not quote it.
-        usable = re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name)
-        key = name if usable else "what stands before a : or = and is no name of a key"
-        strangers.append(f"{path}: [{section}] {key} is unknown and was ignored")
+    strangers = [f"{path}: {_stranger(section, name, known)}" for section, name in given.keys() - known]
     used = {key: text for key, text in given.items() if key in known}
     return used, [*sorted(strangers), *_exposed(path, used)]
+
+
+def _stranger(section: str, name: str, known: Collection[tuple[str, str]]) -> str:
+    # A line that is not a valid key may be a line without a delimiter, and so a password: do not quote it.
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name):
+        return f"[{section}] what stands before a : or = and is no name of a key is unknown and was ignored"
+    [meant] = difflib.get_close_matches(section, sorted({of for of, _ in known}), 1, _ALIKE) or [section]
+    close = difflib.get_close_matches(name, sorted(key for of, key in known if of == meant), 1, _ALIKE)
+    hint = f"; did you mean [{meant}] {close[0]}?" if close else ""
+    return f"[{section}] {name} is unknown and was ignored{hint}"
+
+
+def _of_environment(
+    known: Sequence[Key], environment: Mapping[str, str]
+) -> tuple[dict[tuple[str, str], str], list[str]]:
+    """Take the variables of keys; warn about variables that look like one, and about those of Kubernetes.
+
+    Where a service is called `pulpit`, Kubernetes sets PULPIT_PORT=tcp://10.0.0.1:24880 in every container beside it.
+    """
+    variables = {key.variable: key for key in known}
+    given, warnings = {}, []
+    for variable, text in sorted(environment.items()):
+        if key := variables.get(variable):
+            if key.field.type is int and _SERVICE_LINK.fullmatch(text):
+                warnings.append(f"{variable} has the address of a service of Kubernetes and was ignored")
+            else:
+                given[key.section, key.name] = text
+        elif variable.startswith("PULPIT_") and (
+            close := difflib.get_close_matches(variable, variables, 1, _ALIKE_LONG)
+        ):
+            warnings.append(f"{variable} is unknown and was ignored; did you mean {close[0]}?")
+    return given, warnings
 
 
 def _exposed(path: Path, given: Mapping[tuple[str, str], str]) -> list[str]:

@@ -30,6 +30,33 @@ def test_a_file_of_pulp_2_is_understood_quotes_and_strange_keys_included(tmp_pat
     ]
 
 
+def test_misspelt_names_are_recognised(tmp_path: Path) -> None:
+    file = tmp_path / "server.conf"
+    file.write_text("[server]\nprot: 1\ndatadir: /a\n[messagin]\nurl: amqp://u:pw@h\n[tasks]\nworker_timeout: 1\n")
+    environment = {"PULPIT_PROT": "1", "PULPIT_URL": "http://h", "PULPIT_PASSWORD": "pw", "PULPIT_TOKEN": "t"}
+    _, warnings = load(file, environment, {})
+    assert [warning.removeprefix(f"{file}: ") for warning in warnings] == [
+        "[messagin] url is unknown and was ignored; did you mean [messaging] url?",
+        "[server] datadir is unknown and was ignored; did you mean [server] data_dir?",
+        "[server] prot is unknown and was ignored; did you mean [server] port?",
+        "[tasks] worker_timeout is unknown and was ignored",
+        "PULPIT_PROT is unknown and was ignored; did you mean PULPIT_PORT?",
+    ]
+
+
+def test_what_kubernetes_sets_for_a_service_called_pulpit_is_no_port() -> None:
+    links = {"PULPIT_PORT": "tcp://10.0.0.1:24880", "PULPIT_BROKER_PORT": "tcp://10.0.0.2:5672"}
+    environment = {
+        "PULP_SERVER_CONF": "/dev/null",
+        "PULPIT_SERVICE_HOST": "10.0.0.1",
+        "PULPIT_SERVICE_PORT": "24880",
+        **links,
+    }
+    settings, warnings = load(None, environment, {})
+    assert (settings.server.port, settings.broker.port) == (24880, 5672)
+    assert [warning.split()[0] for warning in warnings] == sorted(links)
+
+
 def test_several_brokers_may_be_named(tmp_path: Path) -> None:
     file = tmp_path / "server.conf"
     file.write_text("[messaging]\nurl: amqp://one, amqps://two\n")

@@ -308,7 +308,7 @@ def parsed(raw: bytes | str) -> Any:
     """
 
     def refuse_constant(name: str) -> None:
-        raise ValueError(f"{name} is not JSON")
+        raise json.JSONDecodeError(f"{name} is no number of JSON", "", 0)
 
     try:
         return json.loads(raw, parse_constant=refuse_constant)

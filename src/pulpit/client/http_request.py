@@ -49,7 +49,8 @@ def _trust(settings: Settings) -> ssl.SSLContext:
     try:
         context = client_context(path)
     except OSError as error:
-        raise WrongSettings(f"No certificates can be read from {path}: {error}") from None
+        reason = "it holds none" if isinstance(error, ssl.SSLError) else system_reason(error)
+        raise WrongSettings(f"No certificates can be read from {path}: {reason}.") from None
     _show_session(settings, context)
     if not settings.verify:
         context.check_hostname = False
@@ -70,6 +71,8 @@ def _in_words(name: str, error: Exception) -> Failure:
     match error:
         case ssl.SSLError():
             return _tls_trouble(name, error)
+        case socket.gaierror(errno=socket.EAI_AGAIN):
+            return NoConnection(f"The host of {name} cannot be looked up now: {system_reason(error)}.")
         case socket.gaierror() | UnicodeError():
             return WrongSettings(f"The host of {name} is unknown.")
         case TimeoutError():
@@ -81,6 +84,8 @@ def _in_words(name: str, error: Exception) -> Failure:
 
 
 def _tls_trouble(name: str, error: ssl.SSLError) -> Failure:
+    if error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}:
+        return NoConnection(f"{name} does not speak TLS; is it http://?")
     if not isinstance(error, ssl.SSLCertVerificationError):
         return NoConnection(f"No TLS connection to {name}: {system_reason(error)}")
     if error.verify_code in {_HOST_MISMATCH, _ADDRESS_MISMATCH}:

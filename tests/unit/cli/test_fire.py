@@ -78,12 +78,19 @@ def test_the_payload_from_a_file_or_standard_input(pulpit: Pulpit, wire: RestWir
     [
         (["a.b", "--payload", "{"], 65, "--payload is not JSON"),
         (["a.b", "--payload", "[]"], 65, "no object"),
+        (["a.b", "--payload", '{"a": NaN}'], 65, "NaN is no number of JSON"),
         (["a.b", "--payload", "@/no/such"], 65, "--payload cannot be read"),
         (["-", "--repo-id", "zoo"], 64, "its own repo_id"),
         (["-", "--password-file", "-", "-u", "x"], 64, "both the password or token and events"),
         (["-", "--token-file", "-"], 64, "both the password or token and events"),
         (["a.b", "--token-file", "x", "-u", "y"], 64, "one or the other"),
         (["a.b", "--token-file", "/no/such"], 78, "cannot be read"),
+        (
+            ["a.b", "--url", "https://127.0.0.1:1", "--ca-path", "/no/such"],
+            78,
+            "/no/such: No such file or directory.\n",
+        ),
+        (["a.b", "--url", "https://127.0.0.1:1", "--ca-path", "/dev/null"], 78, "/dev/null: it holds none.\n"),
         (["-", "-u", "x"], 64, "--password-file or PULPIT_PASSWORD"),
         (["a.b", "--retry-for", "soon"], 2, "--retry-for"),
         ([], 2, "TYPE"),
@@ -94,6 +101,12 @@ def test_what_cannot_be_right_is_not_sent(
 ) -> None:
     assert says in pulpit("fire", *words, code=code).stderr
     assert wire.asked == []
+
+
+def test_a_server_without_tls_is_named_as_such(pulpit: Pulpit, wire: RestWire) -> None:
+    https = wire.url.replace("http", "https")
+    done = pulpit("fire", "a.b", "--url", https, "--retry-for", "1s", code=74)
+    assert f"{https} does not speak TLS; is it http://?" in done.stderr
 
 
 def test_a_refusal_is_65_with_the_servers_reason(pulpit: Pulpit, wire: RestWire) -> None:

@@ -1,8 +1,9 @@
-"""A user ID without an account and without HOME, as containers and some cron jobs have it."""
+"""A user ID without an account and without HOME, as some containers have it, and a machine whose resolver is away."""
 
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from support.server import pulpit
 
 STRANGER = ("unshare", "--user", "--map-user=54321", sys.executable, "-m")
+OFFLINE = ("unshare", "--user", "--net", "--map-user=54321", sys.executable, "-m")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -19,12 +21,12 @@ def _namespaces() -> None:
         pytest.skip("user namespaces (`unshare --user --map-user`) are not available")
 
 
-def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*command: str, within: Sequence[str] = STRANGER, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a module of ours as that user."""
     known = {name: value for name, value in os.environ.items() if name not in {"HOME", "PULPIT_DATA_DIR"}}
     known = {name: value for name, value in known.items() if not name.startswith("XDG_")} | environment
     return subprocess.run(
-        [*STRANGER, *command],
+        [*within, *command],
         env=known,
         capture_output=True,
         text=True,
@@ -59,3 +61,11 @@ def test_what_has_to_be_kept_in_a_home_folder_says_so() -> None:
     assert (done.returncode, done.stderr.count("\n")) == (78, 1)
     done = run("pulpit.admin", "status", PULPIT_DATA_DIR="~nobody-of-this-name/data")
     assert (done.returncode, done.stderr.count("\n")) == (78, 1)
+
+
+def test_a_resolver_that_is_away_is_waited_for() -> None:
+    login = {"PULPIT_URL": "http://pulp.example.org", "PULPIT_USERNAME": "admin", "PULPIT_PASSWORD": "pw"}
+    done = run("pulpit.cli", "fire", "ci.build.finish", "--retry-for", "1s", within=OFFLINE, **login)
+    assert done.returncode == 74, done.stderr
+    assert "The host of http://pulp.example.org cannot be looked up now" in done.stderr
+    assert "Retrying" in done.stderr
