@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -237,6 +239,36 @@ def test_python_packages_are_named_by_their_files(stage: Stage, name: str) -> No
     assert short(events) == [*BEGUN, ("sync.finish", "success"), *PUBLISHED]
     assert events[1]["payload"]["pulp3"]["version"]["changed"]["added"] == ["camel-1.0.tar.gz"]
     assert events[3]["payload"]["pulp3"]["publication"]["pulp_href"] == published["created_resources"][0]
+
+
+@pytest.mark.skipif(pulp3.VERSION != pulp3.NEWEST, reason="older pulp_python mirrors over https alone")
+def test_pulp_3_mirrors_a_published_index(stage: Stage, name: str) -> None:
+    pulp, server = stage.pulp, stage.server
+    feed = serve_index(stage.upstream, "dromedary", "1.0")
+    distributor = {"distributor_id": "web", "distributor_type_id": "python_distributor", "auto_publish": True}
+    importer = {"feed": feed, "package_names": "dromedary"}
+    body: dict[str, Any] = {"id": name, "importer_type_id": "python_importer", "importer_config": importer}
+    body["distributors"] = [distributor | {"distributor_config": {}}]
+    server.call("POST", "/pulp/api/v2/repositories/", body)
+    server.ended(server.sync(name))
+    index = f"{server.url}/pulp/python/web/{name}/"
+    until(lambda: answers(f"{index}pypi/dromedary/json"), what="the publication")
+
+    repository = pulp.create("python/python", name, index, remote={"policy": "immediate"})
+    task = pulp.ended(pulp.sync(repository))
+
+    assert task["state"] == "completed", task["error"]
+    version = task["created_resources"][0]
+    held = pulp.call("GET", f"{pulp3.API}/content/python/packages/?repository_version={version}")["results"]
+    assert [(one["filename"], one["packagetype"]) for one in held] == [("dromedary-1.0.tar.gz", "sdist")]
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=60):
+            return True
+    except urllib.error.HTTPError:
+        return False
 
 
 def test_what_fails_ends_in_error_and_its_secrets_stay_at_home(stage: Stage, name: str) -> None:

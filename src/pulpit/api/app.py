@@ -110,7 +110,11 @@ def create_app(services: Services) -> Application:
     rules = AccessRules(services.database, services.clock, services.exposure, sleep=asyncio.sleep)
     published = {
         content_type.published_under: PublishedFiles(
-            services.publications, content_type.published_under, rules, respelled=content_type.respelled
+            services.publications,
+            content_type.published_under,
+            rules,
+            respelled=content_type.respelled,
+            derived=content_type.derived,
         )
         for content_type in services.content_types.values()
     }

@@ -33,6 +33,8 @@ from pulpit.text import shown
 PULP: Final = "/pulp/"
 PACKAGES: Final = "/pulp/python/upload/"
 """Where twine and uv send packages."""
+INDEXES: Final = "/packages"
+"""The same as `/pulp/python`: bandersnatch accepts only files whose path begins so."""
 API: Final = ("/pulp/api/", "/pulpit/v1/", "/metrics", PACKAGES)
 """Prefixes that require authentication."""
 HEALTH: Final = "/health/"
@@ -72,14 +74,14 @@ class PublishedFirst:
         return published.at_once(scope, path[len(PULP) + len(kind) :]) if published else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on to the application that serves `/pulp/<kind>/`, or to the API."""
+        """Pass on to the application that serves `/pulp/<kind>/` or `/packages/`, or to the API."""
         path: str = scope.get("path", "")
-        kind = path.removeprefix(PULP).partition("/")[0] if path.startswith(PULP) else ""
+        above = INDEXES if path.startswith(f"{INDEXES}/") else PULP + path.removeprefix(PULP).partition("/")[0]
+        kind = "python" if above == INDEXES else above.removeprefix(PULP)
         if scope["type"] != "http" or kind not in self._published or path.startswith(PACKAGES):
             await self._app(scope, receive, send)
             return
-        root = f"{scope.get('root_path', '')}{PULP}{kind}"
-        await self._published[kind](dict(scope, root_path=root), receive, send)
+        await self._published[kind](dict(scope, root_path=scope.get("root_path", "") + above), receive, send)
 
 
 class HeadAsGet:

@@ -160,6 +160,27 @@ class Document:
         return {"sha256": self.sha256, "etag": self.etag, "last_modified": self.last_modified}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DerivedDocument:
+    """A document that was made for a request."""
+
+    content: bytes
+    media_type: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Derived:
+    """How a document is made of a published file, for each request: it contains URLs of the server."""
+
+    root: str
+    """The part of the path whose URL the document needs."""
+    source: str
+    """The path of the file."""
+    write: Callable[[bytes, str], DerivedDocument | None]
+    """Takes the file's content and the absolute URL of the root; `None` if there is no such document."""
+
+
 class Upstream(Protocol):
     """The feed's server, as a content type sees it."""
 
@@ -506,6 +527,11 @@ class ContentType(Protocol):
 
     def respelled(self, path: str) -> str | None:
         """Return how a published tree spells a URL path that nothing is found at; clients are redirected there."""
+        del path
+        return None
+
+    def derived(self, path: str) -> Derived | None:
+        """Return how a document at a URL path that nothing is found at is made of a published file, if it can be."""
         del path
         return None
 

@@ -11,25 +11,25 @@ import hashlib
 import logging
 import mimetypes
 import os
-import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, QueryParams
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
+from pulpit.content.port import Derived, DerivedDocument
 from pulpit.errors import PulpitError
 from pulpit.net.request_state import ABORT
 from pulpit.published import listing
 from pulpit.published.access import AccessRules
+from pulpit.published.address import FORWARDED_PREFIX, absolute_url, moved_to_folder
 from pulpit.published.conditions import MOST_RANGES, Judgement, Validators, judge, ranges
 from pulpit.published.listing import INDEX_JSON
 from pulpit.published.locate import Publications, PublishedFile, PublishedFolder
@@ -89,12 +89,14 @@ class PublishedFiles:
         rules: AccessRules | None = None,
         *,
         respelled: Callable[[str], str | None] = lambda _: None,
+        derived: Callable[[str], Derived | None] = lambda _: None,
         patience: float = PATIENCE,
     ) -> None:
         self._publications: Final = publications
         self._kind: Final = kind
         self._rules: Final = rules
         self._respelled: Final = respelled
+        self._derived: Final = derived
         self._patience: Final = patience
         self._ready: Final = ReadyFiles()
         self._looking: Final[dict[str, asyncio.Future[None]]] = {}
@@ -168,12 +170,37 @@ class PublishedFiles:
             case PublishedFolder() if path.endswith("/"):
                 return found, self._folder(found, scope)
             case PublishedFolder():
-                return found, _moved_to_folder(scope, path, path)
+                return found, moved_to_folder(scope, path, path)
+        return self._elsewhere(scope, path) or (found, PlainTextResponse(_NOTHING, 404))
+
+    def _elsewhere(self, scope: Scope, path: str) -> tuple[PublishedFile | PublishedFolder, Response] | None:
+        """Return what answers a path at which nothing is: a folder in another spelling, or a file with another form."""
         folder = self._respelled(path)
         elsewhere = self._publications.locate(self._kind, folder) if folder and folder != path.rstrip("/") else None
         if folder and isinstance(elsewhere, PublishedFolder) and elsewhere.distributor is not None:
-            return elsewhere, _moved_to_folder(scope, path, folder)
-        return found, PlainTextResponse(_NOTHING, 404)
+            return elsewhere, moved_to_folder(scope, path, folder)
+        derived = self._derived(path)
+        source = self._publications.locate(self._kind, derived.source) if derived else None
+        if derived is None or not isinstance(source, PublishedFile):
+            return None
+        with self._publications.storage.open(source.file.sha256) as file:
+            document = derived.write(file.read(), absolute_url(scope, derived.root))
+        return (source, self._document(document, source, Headers(scope=scope))) if document else None
+
+    def _document(self, document: DerivedDocument, source: PublishedFile, asked: Headers) -> Response:
+        sha256 = hashlib.sha256(document.content).hexdigest()
+        file = _File(
+            path=None,
+            stat=None,
+            storage=None,
+            sha256=sha256,
+            size=len(document.content),
+            media_type=document.media_type,
+            validators=replace(_validators(source), etag=f'"{sha256}"'),
+            small=document.content,
+        )
+        headers = {"Cache-Control": "no-cache", "Vary": FORWARDED_PREFIX, **document.headers}
+        return _answer(file, asked, headers, self._patience)
 
     def _leads_on(self, found: PublishedFolder, scope: Scope) -> bool:
         """Whether a folder above the places leads to a visible one: otherwise it is treated as missing."""
@@ -222,14 +249,6 @@ class PublishedFiles:
         if file.small is not None and hashlib.sha256(file.small).hexdigest() == found.file.sha256:
             whole = _answer(file, {}, {**headers, **_HEADERS}, self._patience)
             self._ready.keep(path, ReadyFile(shown=found.shown, headers=whole.raw_headers, content=file.small))
-
-
-def _moved_to_folder(scope: Scope, path: str, folder: str) -> Response:
-    """Redirect relatively: a proxy may serve this under a path of its own, of which nothing is known here."""
-    query = scope.get("query_string", b"").decode("latin-1")
-    asked: str = scope["path"]
-    relative = posixpath.relpath(asked.removesuffix(path) + folder, posixpath.dirname(asked))
-    return RedirectResponse(f"./{quote(relative)}/" + (f"?{query}" if query else ""), 301)
 
 
 def media_type(name: str) -> str:

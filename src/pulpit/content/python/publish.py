@@ -1,76 +1,113 @@
-"""A published index: pages in both forms, and the files below `packages/`, as in Pulp 2."""
+"""A published index: pages in both forms, what the JSON API needs, and the files below `packages/`, as in Pulp 2."""
 
 import hashlib
 import html
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from packaging.version import Version
 
+from pulpit.clock import Clock
 from pulpit.content.port import Content, StoredUnit, Tree
-from pulpit.content.python import distributions, status
+from pulpit.content.python import distributions, json_api, status
+from pulpit.content.python.json_api import ListedFile
 from pulpit.content.python.status import ACTIVE, ProjectStatus
 
 API_VERSION: Final = "1.4"
 _PAGES: Final = ("index.html", "index.v1_json")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Listed:
-    """A file as its project's page lists it; `metadata` is the SHA-256 of its separate core metadata."""
+@dataclass(kw_only=True, slots=True)
+class _Project:
+    """The files of a project, and by version what `json_api.packed_info` says of it."""
 
-    filename: str
-    place: str
-    version: str
-    sha256: str
-    size: int
-    requires_python: str | None
-    yanked: str | None
-    upload_time: str | None
-    metadata: str | None
-    provenance: str | None
+    files: list[ListedFile] = field(default_factory=list)
+    infos: dict[str, bytes] = field(default_factory=dict)
+    undescribed: set[str] = field(default_factory=set)
+    """Versions of which only files without readable metadata were seen."""
+
+    def add(self, unit: StoredUnit, file: ListedFile) -> None:
+        self.files.append(file)
+        is_described = unit.metadata.get("metadata_version") is not None
+        if file.version not in self.infos or (is_described and file.version in self.undescribed):
+            self.infos[file.version] = json_api.packed_info(unit)
+            (self.undescribed.discard if is_described else self.undescribed.add)(file.version)
 
 
-def lay_out(content: Content, tree: Tree) -> None:
+def lay_out(content: Content, tree: Tree, clock: Clock) -> None:
     """Write the whole index; for a quarantined project only its status."""
     statuses = status.by_project(content.of(status.PROJECT))
-    projects: dict[str, list[_Listed]] = {name: [] for name, told in statuses.items() if not told.offers_files}
+    projects = {name: _Project() for name, told in statuses.items() if not told.offers_files}
     for unit in content.of(distributions.PACKAGE):
         name = unit.metadata["name"]
         if statuses.get(name, ACTIVE).offers_files:
-            projects.setdefault(name, []).append(_placed(unit, tree))
-    names = sorted(projects)
+            projects.setdefault(name, _Project()).add(unit, _placed(unit, tree))
+    serials = _Serials(tree.remembered(), clock)
+    for name, project in projects.items():
+        told = statuses.get(name, ACTIVE)
+        files = sorted(project.files, key=lambda file: (Version(file.version), file.filename))
+        versions = list(dict.fromkeys(file.version for file in files))
+        page = _json({"name": name, **_status(told), "versions": versions, "files": [_file(file) for file in files]})
+        _write(tree, f"simple/{name}/", _page(f"Links for {name}", [_link(file) for file in files], told), page)
+        releases = json_api.releases(name, files, project.infos) if files else {}
+        releases["last_serial"] = serials.of(name, page + json.dumps(releases))
+        if files:
+            with tree.write(f"pypi/{name}/releases.json") as file:
+                file.write(json.dumps(releases, ensure_ascii=False, separators=(",", ":")).encode())
     _write(
         tree,
         "simple/",
-        _page("Simple index", [f'<a href="{name}/">{name}</a><br>' for name in names]),
-        _json({"projects": [{"name": name} for name in names]}),
+        _page("Simple index", [f'<a href="{name}/">{name}</a><br>' for name in sorted(projects)]),
+        _json(
+            {"projects": [{"name": name, "_last-serial": serials.known[name][0]} for name in sorted(projects)]},
+            last_serial=serials.last,
+        ),
     )
-    for name, files in projects.items():
-        told = statuses.get(name, ACTIVE)
-        files.sort(key=lambda file: (Version(file.version), file.filename))
-        versions = list(dict.fromkeys(file.version for file in files))
-        _write(
-            tree,
-            f"simple/{name}/",
-            _page(f"Links for {name}", [_link(file) for file in files], told),
-            _json({"name": name, **_status(told), "versions": versions, "files": [_file(file) for file in files]}),
-        )
+    tree.remember(json.dumps(serials.known, separators=(",", ":")).encode())
 
 
-def _placed(unit: StoredUnit, tree: Tree) -> _Listed:
+class _Serials:
+    """Numbers by which mirrors see that a project has changed; each is greater than all before.
+
+    A new one is the time in seconds, so that they also grow from one publication to another that was built anew.
+    """
+
+    def __init__(self, remembered: bytes | None, clock: Clock) -> None:
+        self._former: Final[dict[str, tuple[int, str]]] = json.loads(remembered) if remembered else {}
+        last = max((serial for serial, _ in self._former.values()), default=0)
+        self._next: Final = max(last + 1, int(clock().timestamp()))
+        self.known: Final[dict[str, tuple[int, str]]] = {}
+        """Serial and digest of the content, by project."""
+
+    def of(self, project: str, content: str) -> int:
+        """Return the serial of a project: its former one if the content is the same."""
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        former, same = self._former.get(project, (self._next, ""))
+        serial = former if same == digest else self._next
+        self.known[project] = (serial, digest)
+        return serial
+
+    @property
+    def last(self) -> int:
+        """The greatest one."""
+        is_same = self.known.keys() == self._former.keys()
+        return max((serial for serial, _ in self.known.values()), default=0) if is_same else self._next
+
+
+def _placed(unit: StoredUnit, tree: Tree) -> ListedFile:
     """Add a file to the tree, with the separate metadata of a wheel (PEP 658)."""
     (file,) = unit.files
     name, known = unit.metadata["name"], unit.metadata
     place = f"packages/source/{name[0]}/{name}/{file.relative_path}"
     tree.link(place, file)
-    return _Listed(
+    return ListedFile(
         filename=file.relative_path,
         place=place,
         version=known["version"],
+        packagetype=known["packagetype"],
         sha256=file.sha256,
         size=file.size,
         requires_python=known.get("requires_python"),
@@ -97,7 +134,7 @@ def _write(tree: Tree, folder: str, *forms: str) -> None:
             file.write(text.encode())
 
 
-def _link(file: _Listed) -> str:
+def _link(file: ListedFile) -> str:
     digest = f"sha256={file.metadata}" if file.metadata else None
     attributes = {
         "href": f"../../{file.place}#sha256={file.sha256}",
@@ -129,7 +166,7 @@ def _status(told: ProjectStatus) -> dict[str, Any]:
     return {"project-status": {"status": told.marker, **({"reason": told.reason} if told.reason else {})}}
 
 
-def _file(file: _Listed) -> dict[str, Any]:
+def _file(file: ListedFile) -> dict[str, Any]:
     digest: bool | dict[str, str] = {"sha256": file.metadata} if file.metadata else False
     optional = {
         "requires-python": file.requires_python,
@@ -147,5 +184,6 @@ def _file(file: _Listed) -> dict[str, Any]:
     }
 
 
-def _json(page: dict[str, Any]) -> str:
-    return json.dumps({"meta": {"api-version": API_VERSION}, **page}, ensure_ascii=False, separators=(",", ":"))
+def _json(page: dict[str, Any], last_serial: int | None = None) -> str:
+    meta = {"api-version": API_VERSION, **({} if last_serial is None else {"_last-serial": last_serial})}
+    return json.dumps({"meta": meta, **page}, ensure_ascii=False, separators=(",", ":"))

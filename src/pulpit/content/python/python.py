@@ -20,6 +20,7 @@ from pulpit.content.port import (
     Config,
     Content,
     ContentType,
+    Derived,
     Description,
     LeftOut,
     LocalFile,
@@ -32,7 +33,7 @@ from pulpit.content.port import (
     WantedUnit,
     Withdrawal,
 )
-from pulpit.content.python import distributions, index, publish, selection, status
+from pulpit.content.python import distributions, index, json_api, publish, selection, status
 from pulpit.content.python.distributions import FileName
 from pulpit.content.python.index import IndexPage
 from pulpit.content.python.pages import Pages, Unhashed
@@ -169,15 +170,19 @@ class Python(ContentType):
         return Description(name=name, version=version, file=file, purl=purl.of_python(name, version, file))
 
     def publish(self, content: Content, tree: Tree, config: Config) -> None:
-        """Publish the index in `simple/`, the files in `packages/`."""
+        """Publish the index in `simple/`, what the JSON API is made of in `pypi/`, the files in `packages/`."""
         del config
-        publish.lay_out(content, tree)
+        publish.lay_out(content, tree, self._clock)
 
     def respelled(self, path: str) -> str | None:
         """Return the page of a project whose name is not normalised: easy_install and people ask so (PEP 503)."""
         page = _PROJECT_PAGE.fullmatch(path)
         project = distributions.project_name(page[2]) if page else None
         return f"{page[1]}{project}" if page and project else None
+
+    def derived(self, path: str) -> Derived | None:
+        """Return how a document of the JSON API is made."""
+        return json_api.derived(path)
 
     def sync_report(self, progress: Progress) -> list[dict[str, Any]]:
         """Return a list of steps."""
