@@ -1,4 +1,4 @@
-"""Bytes from strangers: the frame reader, the field tables, the properties, the methods and a whole connection."""
+"""Random bytes into the frame reader, the field tables, the properties, the methods and a whole connection."""
 
 import contextlib
 import itertools
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pamqp import body, commands, encode, frame, header
 
 from pulpit.amqp.amqp091 import tables
-from pulpit.broker.connection import State
+from pulpit.broker.connection_methods import State
 from pulpit.broker.frames import FrameReader
 from pulpit.broker.method_codec import head, method_frame, read_method
 from pulpit.broker.methods import BasicAck, BasicNack, QueueDeclareOk

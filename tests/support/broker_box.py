@@ -7,11 +7,11 @@ from typing import Any
 
 from pamqp import body, commands, frame, header
 
+from pulpit.broker.authenticator import Attempt, Authenticator, Verdict
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.connection import BrokerState, Connection
 from pulpit.broker.permissions import AllRights, Rights
 from pulpit.broker.resources import Memory
-from pulpit.broker.sasl import Attempt, Verdict
 from pulpit.broker.store import Store
 from pulpit.broker.writer import Done, WriteBatch
 
@@ -71,11 +71,11 @@ class Forgetful:
         self._timers.soon(lambda: done(None))
 
 
-class LetsEverybodyIn:
+class LetsEverybodyIn(Authenticator):
     def authenticate(self, attempt: Attempt, verdict: Verdict) -> None:
         verdict(attempt, True)
 
-    def rights(self, user: str, host: str) -> Rights:  # noqa: ARG002 - the port's
+    def rights(self, user: str, host: str) -> Rights:  # noqa: ARG002 - of any
         return AllRights()
 
 
@@ -90,7 +90,12 @@ class Box:
             memory=Memory(config.memory_limit, has_disk=False),
         )
         self.state = BrokerState(
-            config=config, store=store, timers=self.timers, authenticator=LetsEverybodyIn(), version="test", name="box"
+            config=config,
+            store=store,
+            timers=self.timers,
+            authenticator=LetsEverybodyIn(config),
+            version="test",
+            name="box",
         )
 
     def client(self) -> "BoxClient":

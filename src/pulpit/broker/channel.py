@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any, Final
+from typing import Final
 
 from pulpit.broker import methods
 from pulpit.broker.exchanges import Exchange
@@ -58,7 +58,7 @@ class ConnectionContext:
     heartbeat: int = 0
     user: str = ""
     rights: Rights
-    client_properties: Mapping[str, Any] = field(default_factory=dict)
+    client_properties: Mapping[str, object] = field(default_factory=dict)
     wants_cancel_notices: bool = False
     wants_blocked_notices: bool = False
     owned: dict[Queue, None] = field(default_factory=dict)
@@ -67,16 +67,14 @@ class ConnectionContext:
     delivered: int = 0
 
 
+@dataclass(slots=True)
 class ChannelTransaction:
     """What a transactional channel did since the last commit."""
 
-    __slots__ = ("publishes", "rejections", "requeues", "settlements")
-
-    def __init__(self) -> None:
-        self.publishes: list[tuple[Publish, Message, Exchange]] = []
-        self.settlements: list[Entry] = []
-        self.rejections: list[Entry] = []
-        self.requeues: list[Entry] = []
+    publishes: list[tuple[Publish, Message, Exchange]] = field(default_factory=list)
+    settlements: list[Entry] = field(default_factory=list)
+    rejections: list[Entry] = field(default_factory=list)
+    requeues: list[Entry] = field(default_factory=list)
 
 
 class Channel:

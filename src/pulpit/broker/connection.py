@@ -8,13 +8,15 @@ Output is collected in the outbox until the socket takes it at the end of a turn
 
 import logging
 import struct
-from collections.abc import Callable, Mapping
-from enum import Enum
+from collections.abc import Callable
 from typing import Final
 
+from pulpit.broker import handshake
+from pulpit.broker.authenticator import EXTERNAL, MECHANISMS, Attempt, Authenticator
 from pulpit.broker.channel import Channel, ConnectionContext
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.connection_methods import (
+    LEGAL,
     ConnectionBlocked,
     ConnectionClose,
     ConnectionCloseOk,
@@ -27,12 +29,13 @@ from pulpit.broker.connection_methods import (
     ConnectionUnblocked,
     ConnectionUpdateSecret,
     ConnectionUpdateSecretOk,
+    State,
 )
 from pulpit.broker.frames import FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FrameReader
 from pulpit.broker.handlers import HANDLERS
 from pulpit.broker.handlers.basic import fast_ack
 from pulpit.broker.heartbeat import Heartbeat
-from pulpit.broker.method_codec import Arguments, Method, head, method_frame, method_ids, read_method
+from pulpit.broker.method_codec import Method, head, method_frame, method_ids, read_method
 from pulpit.broker.methods import BasicAck, ChannelClose, ChannelCloseOk, ChannelOpen, ChannelOpenOk
 from pulpit.broker.outbox import Outbox
 from pulpit.broker.permissions import GrantedRights
@@ -48,65 +51,16 @@ from pulpit.broker.refusals import (
     unexpected_frame,
 )
 from pulpit.broker.resources import Timers
-from pulpit.broker.sasl import EXTERNAL, MECHANISMS, Attempt, Authenticator
 from pulpit.broker.store import Store
 from pulpit.broker.virtualhost import VirtualHost
-
-
-class State(Enum):
-    """The state of a connection."""
-
-    HEADER = "header"
-    START = "start"
-    TUNE = "tune"
-    OPEN = "open"
-    RUNNING = "running"
-    CLOSING = "closing"
-    """connection.close was sent, and close-ok is awaited."""
-    CLOSED = "closed"
-
 
 _RUNNING: Final = State.RUNNING
 _CLOSED: Final = State.CLOSED
 """For the check of every frame: in Python 3.11 looking up an enum member is slower than a global name."""
 
-_CLOSES: Final = frozenset({ConnectionClose, ConnectionCloseOk})
-LEGAL: Final[Mapping[State, frozenset[type[Method]]]] = {
-    State.HEADER: frozenset(),
-    State.START: _CLOSES | {ConnectionStartOk},
-    State.TUNE: _CLOSES | {ConnectionTuneOk},
-    State.OPEN: _CLOSES | {ConnectionOpen},
-    State.RUNNING: _CLOSES | {ConnectionUpdateSecret},
-    State.CLOSING: _CLOSES,
-    State.CLOSED: frozenset(),
-}
-"""The methods of the class connection that a client may send in each state."""
-
-PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
-SPOKEN: Final = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09", b"AMQP\x01\x01\x08\x00")
-"""Protocol headers that are accepted as 0-9-1, as in RabbitMQ: 0-9 and 0-8 clients are compatible enough."""
-AMQP_10: Final = tuple(b"AMQP" + bytes((protocol, 1, 0, 0)) for protocol in (0, 2, 3))
-"""Protocol headers of AMQP 1.0: plain, inside TLS, with SASL."""
-HANDSHAKE_FRAME_MAX: Final = 8192
-"""Frame size limit before the login."""
-FRAME_MIN: Final = 4096
-"""The smallest `frame_max` that a client may negotiate."""
+UNEXPECTED_FRAME: Final = 505
 FRAMES_BETWEEN_LOOKS: Final = 12
 """Frames that are handled between two checks whether the turn is over."""
-UNEXPECTED_FRAME: Final = 505
-FOLLOWED: Final = "3.10.8"
-"""The RabbitMQ version whose behaviour is implemented; clients that check `version` choose correctly."""
-CAPABILITIES: Final = (
-    "publisher_confirms",
-    "exchange_exchange_bindings",
-    "basic.nack",
-    "consumer_cancel_notify",
-    "connection.blocked",
-    "consumer_priorities",
-    "authentication_failure_close",
-    "per_consumer_qos",
-    "direct_reply_to",
-)
 _CONTENT: Final = (FRAME_HEADER, FRAME_BODY)
 _CONNECTION_CLOSE: Final = head(ConnectionClose)
 _CONNECTION_CLOSE_OK: Final = head(ConnectionCloseOk)
@@ -143,17 +97,7 @@ class BrokerState:
         self.connections: dict[Connection, None] = {}
         self.finisher: Connection | None = None
         self.alarm = ""
-        self.server_properties: Final = Arguments.of(
-            {
-                "capabilities": dict.fromkeys(CAPABILITIES, True),
-                "cluster_name": name,
-                "copyright": "Copyright (c) the authors of Pulpit",
-                "information": f"The embedded broker of Pulpit {version}, which behaves like RabbitMQ {FOLLOWED}",
-                "platform": f"Pulpit {version}",
-                "product": config.product,
-                "version": FOLLOWED,
-            }
-        )
+        self.server_properties: Final = handshake.server_properties(config.product, name, version)
 
 
 class Connection:
@@ -200,7 +144,7 @@ class Connection:
         self._certificate_name: Final = certificate_name
         self._turn_over: Final = turn_over
         self._greeting = b""  # bytes before the first frame, or during a login
-        self._frames: Final = FrameReader(HANDSHAKE_FRAME_MAX)
+        self._frames: Final = FrameReader(handshake.FRAME_MAX)
         self._heartbeat: Final = Heartbeat(
             timers=state.timers, outbox=self.outbox, lost=self._silent, excused=lambda: self.blocked
         )
@@ -215,7 +159,7 @@ class Connection:
             data = self._read_header(self._greeting + data)
         if self.state is State.HEADER or self.waiting_for_login:
             self._greeting = data if self.state is State.HEADER else self._greeting + data
-            if len(self._greeting) > HANDSHAKE_FRAME_MAX:
+            if len(self._greeting) > handshake.FRAME_MAX:
                 self.abort()
             return
         self.session.publishing = False
@@ -238,24 +182,18 @@ class Connection:
 
     def _read_header(self, data: bytes) -> bytes:
         """Check the protocol header; answer anything else with ours, and close."""
-        if len(data) < len(PROTOCOL_HEADER) and b"AMQP".startswith(data[:4]):
+        length = len(handshake.PROTOCOL_HEADER)
+        if len(data) < length and b"AMQP".startswith(data[:4]):
             return data
-        if data.startswith(AMQP_10):
-            _log.warning(
-                "A client from %s speaks AMQP 1.0, and the embedded broker AMQP 0-9-1 alone: let it speak that, or"
-                " configure a RabbitMQ or Qpid under [messaging] url",
-                self.address or "this machine",
-                extra={"action": "broker_amqp10_refused"},
-            )
-        if data[: len(PROTOCOL_HEADER)] not in SPOKEN:
-            self.outbox.send(PROTOCOL_HEADER)
+        if not handshake.is_spoken(data, self.address):
+            self.outbox.send(handshake.PROTOCOL_HEADER)
             self._finish()
             return b""
         self.state = State.START
         self._greeting = b""
-        mechanisms = [*MECHANISMS, EXTERNAL] if self._certificate_name else list(MECHANISMS)
+        mechanisms = [*MECHANISMS, *([EXTERNAL] if self._certificate_name else [])]
         self._send(ConnectionStart(0, 9, self.broker.server_properties, " ".join(mechanisms).encode(), b"en_US"))
-        return data[len(PROTOCOL_HEADER) :]
+        return data[length:]
 
     def _guard(self, kind: int, number: int, payload: bytes) -> None:
         """Handle one frame, and convert errors to a close method."""
@@ -387,10 +325,8 @@ class Connection:
     def _start_ok(self, method: ConnectionStartOk) -> None:
         session, properties = self.session, method.client_properties
         session.client_properties = properties
-        capabilities = properties.get("capabilities")
-        if isinstance(capabilities, dict):
-            session.wants_cancel_notices = capabilities.get("consumer_cancel_notify") is True
-            session.wants_blocked_notices = capabilities.get("connection.blocked") is True
+        session.wants_cancel_notices = handshake.can(properties, "consumer_cancel_notify")
+        session.wants_blocked_notices = handshake.can(properties, "connection.blocked")
         if method.mechanism == EXTERNAL and self._certificate_name:
             user, password = self._certificate_name, None
         elif method.mechanism in MECHANISMS:
@@ -416,8 +352,7 @@ class Connection:
             if rest:
                 self.receive(rest)
             return
-        capabilities = self.session.client_properties.get("capabilities")
-        if isinstance(capabilities, dict) and capabilities.get("authentication_failure_close") is True:
+        if handshake.can(self.session.client_properties, "authentication_failure_close"):
             reason = (
                 f"Login was refused using authentication mechanism {attempt.mechanism}."
                 " For details see the broker logfile."
@@ -428,8 +363,8 @@ class Connection:
 
     def _tune_ok(self, method: ConnectionTuneOk) -> None:
         config, session = self.broker.config, self.session
-        session.channel_max = _negotiated("channel_max", 1, config.channel_max, method.channel_max)
-        session.frame_max = _negotiated("frame_max", FRAME_MIN, config.frame_max, method.frame_max)
+        session.channel_max = handshake.negotiated("channel_max", 1, config.channel_max, method.channel_max)
+        session.frame_max = handshake.negotiated("frame_max", handshake.FRAME_MIN, config.frame_max, method.frame_max)
         session.heartbeat = method.heartbeat
         self._frames.limit = session.frame_max
         self.state = State.OPEN
@@ -549,13 +484,3 @@ class Connection:
             self.blocked = False
             if self.session.wants_blocked_notices:
                 self._send(ConnectionUnblocked())
-
-
-def _negotiated(name: str, least: int, ours: int, theirs: int) -> int:
-    """Accept the client's limit if it is within bounds; 0 means no limit, the largest value."""
-    if theirs and theirs < least:
-        raise not_allowed(f"negotiated {name} = {theirs} is lower than the minimum allowed value ({least})")
-    if ours and (not theirs or theirs > ours):
-        extra = "" if theirs else " (no limit)"
-        raise not_allowed(f"negotiated {name} = {theirs}{extra} is higher than the maximum allowed value ({ours})")
-    return theirs

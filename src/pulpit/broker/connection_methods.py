@@ -1,4 +1,8 @@
-"""The methods of the class connection: how a client logs in, agrees on limits, and ends."""
+"""The methods of the class connection, and in which state of a connection a client may send them."""
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
 
 from pulpit.broker.method_codec import (
     Bit,
@@ -98,3 +102,29 @@ class ConnectionUpdateSecret(Method):
 @declared(10, 71)
 class ConnectionUpdateSecretOk(Method):
     pass
+
+
+class State(Enum):
+    """The state of a connection."""
+
+    HEADER = "header"
+    START = "start"
+    TUNE = "tune"
+    OPEN = "open"
+    RUNNING = "running"
+    CLOSING = "closing"
+    """connection.close was sent, and close-ok is awaited."""
+    CLOSED = "closed"
+
+
+_CLOSES: Final = frozenset({ConnectionClose, ConnectionCloseOk})
+LEGAL: Final[Mapping[State, frozenset[type[Method]]]] = {
+    State.HEADER: frozenset(),
+    State.START: _CLOSES | {ConnectionStartOk},
+    State.TUNE: _CLOSES | {ConnectionTuneOk},
+    State.OPEN: _CLOSES | {ConnectionOpen},
+    State.RUNNING: _CLOSES | {ConnectionUpdateSecret},
+    State.CLOSING: _CLOSES,
+    State.CLOSED: frozenset(),
+}
+"""The methods of the class connection that a client may send in each state."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from pulpit.amqp.amqp091 import tables
 from pulpit.broker import properties
@@ -45,7 +45,7 @@ def dead_letter(
     return dead, (keys + copy_keys(before.headers(), "BCC") if key is None else [key])
 
 
-def copy_keys(headers: Mapping[str, Any], name: str) -> list[str]:
+def copy_keys(headers: Mapping[str, object], name: str) -> list[str]:
     """Return the further routing keys that the sender gave in CC or BCC."""
     value = headers.get(name)
     return [key for key in value if isinstance(key, str)] if isinstance(value, list) else []

@@ -1,7 +1,9 @@
 """Exchanges: name, type and bindings, which each type stores in the way that makes matching cheap."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ClassVar, Final, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, TypeAlias
 
 from pulpit.broker.queue import Queue
 from pulpit.broker.refusals import Refusal, precondition_failed
@@ -16,33 +18,24 @@ BindingKey = tuple[bool, str, str, bytes]
 Destination: TypeAlias = "Queue | Exchange"
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class Exchange:
     """A durable one is stored; an auto-delete one is deleted with its last binding."""
 
-    __slots__ = ("alternate", "arguments", "auto_delete", "bindings", "durable", "internal", "kind", "name", "type")
+    name: str
+    type: str
+    durable: bool = True
+    auto_delete: bool = False
+    internal: bool = False
+    arguments: bytes = b"\0\0\0\0"
+    alternate: str | None = None
+    kind: "Kind" = field(init=False)
+    bindings: "dict[BindingKey, Binding]" = field(default_factory=dict)
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        type: str,  # noqa: A002 - the word of the protocol
-        durable: bool = True,
-        auto_delete: bool = False,
-        internal: bool = False,
-        arguments: bytes = b"\0\0\0\0",
-        alternate: str | None = None,
-    ) -> None:
-        self.name = name
-        self.type = type
-        self.durable = durable
-        self.auto_delete = auto_delete
-        self.internal = internal
-        self.arguments = arguments
-        self.alternate = alternate
-        self.kind = KINDS[type]()
-        self.bindings: dict[BindingKey, Binding] = {}
+    def __post_init__(self) -> None:
+        self.kind = KINDS[self.type]()
 
-    def bind(self, key: BindingKey, destination: "Destination", arguments: Mapping[str, Any]) -> bool:
+    def bind(self, key: BindingKey, destination: Destination, arguments: Mapping[str, object]) -> bool:
         """Add a binding; False if it exists already."""
         if key in self.bindings:
             return False
@@ -60,53 +53,46 @@ class Exchange:
         return True
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class Binding:
     """One binding; it is identified by source, destination, key and arguments."""
 
-    __slots__ = ("arguments", "destination", "key", "source")
-
-    def __init__(self, *, source: str, destination: "Destination", key: str, arguments: Mapping[str, Any]) -> None:
-        self.source = source
-        self.destination = destination
-        self.key = key
-        self.arguments = arguments
+    source: str
+    destination: Destination
+    key: str
+    arguments: Mapping[str, object]
 
 
-class Kind(Protocol):
-    """The bindings of one exchange, arranged for cheap matching.
+class Kind(ABC):
+    """The bindings of one exchange, arranged for cheap matching."""
 
-    `match` returns the destinations of all matching bindings, possibly repeated, without side effects.
-    `by_headers` says whether the result depends on more than the key, so that it must not be cached,
-    `ignores_keys` whether it does not depend on the key at all.
-    """
+    by_headers: ClassVar[bool] = False
+    """Whether the result depends on more than the key, so that it must not be cached."""
+    ignores_keys: ClassVar[bool] = False
+    """Whether it does not depend on the key at all."""
 
-    by_headers: ClassVar[bool]
-    ignores_keys: ClassVar[bool]
-
-    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:
+    def check(self, arguments: Mapping[str, object]) -> Refusal | None:  # noqa: ARG002 - most kinds ignore them
         """Return what is wrong with the arguments of a new binding, if anything."""
+        return None
 
+    @abstractmethod
     def add(self, binding: Binding) -> None:
         """Add a new binding."""
 
+    @abstractmethod
     def remove(self, binding: Binding) -> None:
         """Remove an existing binding."""
 
-    def match(self, key: str, headers: Mapping[str, Any]) -> "Iterable[Destination]":
-        """Return the destinations for a message."""
+    @abstractmethod
+    def match(self, key: str, headers: Mapping[str, object]) -> Iterable[Destination]:
+        """Return the destinations of all matching bindings, possibly repeated, without side effects."""
 
 
-class Direct:
+class Direct(Kind):
     """The routing key is the binding key."""
-
-    by_headers: ClassVar[bool] = False
-    ignores_keys: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._by_key: dict[str, list[Binding]] = {}
-
-    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:  # noqa: ARG002 - the port's
-        return None
 
     def add(self, binding: Binding) -> None:
         self._by_key.setdefault(binding.key, []).append(binding)
@@ -117,21 +103,17 @@ class Direct:
         if not bindings:
             del self._by_key[binding.key]
 
-    def match(self, key: str, headers: Mapping[str, Any]) -> "Iterable[Destination]":  # noqa: ARG002 - the port's
+    def match(self, key: str, headers: Mapping[str, object]) -> Iterable[Destination]:  # noqa: ARG002 - the base class's
         return [binding.destination for binding in self._by_key.get(key, ())]
 
 
-class Fanout:
+class Fanout(Kind):
     """Every binding matches."""
 
-    by_headers: ClassVar[bool] = False
     ignores_keys: ClassVar[bool] = True
 
     def __init__(self) -> None:
         self._bindings: dict[Binding, None] = {}
-
-    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:  # noqa: ARG002 - the port's
-        return None
 
     def add(self, binding: Binding) -> None:
         self._bindings[binding] = None
@@ -139,21 +121,15 @@ class Fanout:
     def remove(self, binding: Binding) -> None:
         del self._bindings[binding]
 
-    def match(self, key: str, headers: Mapping[str, Any]) -> "Iterable[Destination]":  # noqa: ARG002 - the port's
+    def match(self, key: str, headers: Mapping[str, object]) -> Iterable[Destination]:  # noqa: ARG002 - the base class's
         return [binding.destination for binding in self._bindings]
 
 
-class Topic:
+class Topic(Kind):
     """Binding keys are patterns in a trie; those that do not match cost nothing."""
-
-    by_headers: ClassVar[bool] = False
-    ignores_keys: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._trie: TopicTrie[Binding] = TopicTrie()
-
-    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:  # noqa: ARG002 - the port's
-        return None
 
     def add(self, binding: Binding) -> None:
         self._trie.add(binding.key, binding)
@@ -161,20 +137,20 @@ class Topic:
     def remove(self, binding: Binding) -> None:
         self._trie.remove(binding.key, binding)
 
-    def match(self, key: str, headers: Mapping[str, Any]) -> "Iterable[Destination]":  # noqa: ARG002 - the port's
+    def match(self, key: str, headers: Mapping[str, object]) -> Iterable[Destination]:  # noqa: ARG002 - the base class's
         return [binding.destination for binding in self._trie.match(key)]
 
 
-class Headers:
+class Headers(Kind):
     """Bindings with the headers that they require; `x-match` says whether all or any must match."""
 
     by_headers: ClassVar[bool] = True
     ignores_keys: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        self._demands: dict[Binding, tuple[bool, list[tuple[str, Any]]]] = {}
+        self._demands: dict[Binding, tuple[bool, list[tuple[str, object]]]] = {}
 
-    def check(self, arguments: Mapping[str, Any]) -> Refusal | None:
+    def check(self, arguments: Mapping[str, object]) -> Refusal | None:
         """Only the known values of `x-match` are allowed; the default is all."""
         mode = arguments.get("x-match", "all")
         if not isinstance(mode, str):
@@ -187,7 +163,7 @@ class Headers:
 
     def add(self, binding: Binding) -> None:
         """Prepare what the binding requires; names with `x-` only count in the modes `…-with-x`."""
-        mode = binding.arguments.get("x-match", "all")
+        mode = str(binding.arguments.get("x-match", "all"))
         with_x = mode.endswith("-with-x")
         demands = [
             (name, value)
@@ -199,7 +175,7 @@ class Headers:
     def remove(self, binding: Binding) -> None:
         del self._demands[binding]
 
-    def match(self, key: str, headers: Mapping[str, Any]) -> "Iterable[Destination]":  # noqa: ARG002 - the port's
+    def match(self, key: str, headers: Mapping[str, object]) -> Iterable[Destination]:  # noqa: ARG002 - the base class's
         matching = []
         for binding, (needs_all, demands) in self._demands.items():
             hits = (_same(headers.get(name, _MISSING), value) for name, value in demands)
@@ -208,7 +184,7 @@ class Headers:
         return matching
 
 
-def _same(sent: Any, wanted: Any) -> bool:
+def _same(sent: object, wanted: object) -> bool:
     """Compare values; a void value only requires the header, and booleans are not numbers."""
     if sent is _MISSING:
         return False
@@ -219,7 +195,7 @@ def _same(sent: Any, wanted: Any) -> bool:
     return isinstance(sent, bool) == isinstance(wanted, bool) and bool(sent == wanted)
 
 
-def _as_text(value: Any) -> Any:
+def _as_text(value: object) -> object:
     """A binary as the text that its bytes are; some clients send texts as one, some as the other."""
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 

@@ -11,21 +11,22 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
 from pulpit.amqp.amqp091.tables import BadTable, read_table, write_table
+from pulpit.amqp.amqp091.tables import Table as Fields
 from pulpit.broker.frames import FRAME_METHOD, frame
 from pulpit.broker.refusals import frame_error, not_implemented
 
 
-class Arguments(dict[str, Any]):
+class Arguments(Fields):
     """A table field of a method; `raw` is its encoded form, with all types."""
 
     __slots__ = ("raw",)
 
-    def __init__(self, values: Mapping[str, Any], raw: bytes) -> None:
+    def __init__(self, values: Mapping[str, object], raw: bytes) -> None:
         super().__init__(values)
         self.raw: Final = raw
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
+    def of(cls, values: Mapping[str, object]) -> Self:
         """Encode a table."""
         return cls(values, write_table(values))
 

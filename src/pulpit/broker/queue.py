@@ -1,7 +1,7 @@
 """A queue: who gets its messages, and the declared limits. How they wait for that is in `backlog.py`."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pulpit.broker.backlog import Backlog, Lane
@@ -79,83 +79,48 @@ class Consumer:
         return self.unacknowledged_bytes <= self.queue.store.memory.consumer_limit and self.has_room()
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class Queue:
-    """`id` is its number in the store; `owner` the connection of an exclusive one.
+    """Who may consume it, and what its arguments ask for; a message is in its `backlog`, or a consumer holds it."""
 
-    `backlog` are the messages that are ready, `unacknowledged` counts those that consumers hold. `dead_letter`
-    publishes dead messages, `drop` deletes the queue.
-    """
+    id: int
+    """Its number in the store."""
+    name: str
+    durable: bool
+    auto_delete: bool
+    owner: object | None
+    """The connection of an exclusive queue."""
+    arguments: bytes
+    settings: QueueSettings
+    store: Store
+    timers: Timers
+    dead_letter: "Callable[[Queue, Entry, DeathReason], None]"
+    """Publishes a dead message."""
+    drop: "Callable[[Queue], int]"
+    """Deletes the queue."""
+    backlog: Backlog[Entry] = field(init=False)
+    consumers: list[Consumer] = field(default_factory=list)
+    touched: bool = field(init=False)
+    """Whether the store knows that messages may have been delivered."""
+    deleted: bool = False
+    unacknowledged: int = 0
+    published: int = 0
+    delivered: int = 0
+    acknowledged: int = 0
+    rates: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Published, delivered and acknowledged a second."""
+    _measured: tuple[int, int, int] = (0, 0, 0)
+    _limited: bool = field(init=False)
+    _has_expiry: bool = field(init=False)
+    _expiry_timer: Timer | None = None
+    _expiry_at: int = 0
+    _idle_timer: Timer | None = None
 
-    __slots__ = (
-        "_dead_letter",
-        "_expiry_at",
-        "_expiry_timer",
-        "_has_expiry",
-        "_idle_timer",
-        "_limited",
-        "_measured",
-        "_timers",
-        "acknowledged",
-        "arguments",
-        "auto_delete",
-        "backlog",
-        "consumers",
-        "deleted",
-        "delivered",
-        "drop",
-        "durable",
-        "id",
-        "name",
-        "owner",
-        "published",
-        "rates",
-        "settings",
-        "store",
-        "touched",
-        "unacknowledged",
-    )
-
-    def __init__(
-        self,
-        *,
-        id: int,  # noqa: A002 - the column's name
-        name: str,
-        durable: bool,
-        auto_delete: bool,
-        owner: object | None,
-        arguments: bytes,
-        settings: QueueSettings,
-        store: Store,
-        timers: Timers,
-        dead_letter: "Callable[[Queue, Entry, DeathReason], None]",
-        drop: "Callable[[Queue], int]",
-    ) -> None:
-        self.id: Final = id
-        self.name: Final = name
-        self.durable: Final = durable
-        self.auto_delete: Final = auto_delete
-        self.owner: Final = owner
-        self.arguments: Final = arguments
-        self.settings: Final = settings
-        self.store: Final = store
-        self.drop: Final = drop
-        self.consumers: list[Consumer] = []
-        self.touched = not durable
-        self.deleted = False
-        self.backlog: Final[Backlog[Entry]] = Backlog(id, store, self._stored)
-        self.unacknowledged = 0
-        self.published = 0
-        self.delivered = 0
-        self.acknowledged = 0
-        self.rates = (0.0, 0.0, 0.0)
-        self._measured = (0, 0, 0)
-        self._timers: Final = timers
-        self._dead_letter: Final = dead_letter
-        self._limited: Final = settings.max_length is not None or settings.max_bytes is not None
-        self._has_expiry = settings.ttl is not None
-        self._expiry_timer: Timer | None = None
-        self._expiry_at = 0
-        self._idle_timer: Timer | None = None
+    def __post_init__(self) -> None:
+        self.backlog = Backlog(self.id, self.store, self._stored)
+        self.touched = not self.durable
+        self._limited = self.settings.max_length is not None or self.settings.max_bytes is not None
+        self._has_expiry = self.settings.ttl is not None
         self.used()
 
     # -- what comes in
@@ -165,7 +130,7 @@ class Queue:
         limited = self._limited
         if limited and self.settings.overflow != "drop-head" and self._is_full(message):
             if self.settings.overflow == "reject-publish-dlx":
-                self._dead_letter(self, self._entry(message), DeathReason.MAXLEN)
+                self.dead_letter(self, self._entry(message), DeathReason.MAXLEN)
             return False
         entry = self._entry(message)
         self.published += 1
@@ -257,7 +222,7 @@ class Queue:
         self.unacknowledged -= 1
         if entry.shed and self.settings.dead_letter_exchange is not None:
             self.backlog.restore((entry,))
-        self._dead_letter(self, entry, reason)
+        self.dead_letter(self, entry, reason)
         self.backlog.forget(entry)
 
     def purge(self) -> int:
@@ -334,7 +299,7 @@ class Queue:
             elif not self.deleted:
                 self.drop(self)
 
-        self._idle_timer = self._timers.after(self.settings.expires / 1000, idle)
+        self._idle_timer = self.timers.after(self.settings.expires / 1000, idle)
 
     def close(self) -> None:
         """Stop the timers; the queue is deleted or the broker stops."""
@@ -369,7 +334,7 @@ class Queue:
         priority = 0
         if self.settings.max_priority is not None:
             priority = min(properties.priority, self.settings.max_priority)
-        expires_at = None if ttl is None else self._timers.now() + ttl
+        expires_at = None if ttl is None else self.timers.now() + ttl
         return Entry(self.store.next_id(), message, self, self.durable and properties.persistent, priority, expires_at)
 
     def _stored(self, number: int, message: Message, priority: int, expires_at: int | None) -> Entry:
@@ -407,12 +372,12 @@ class Queue:
 
     def _discard(self, lane: Lane[Entry], reason: DeathReason) -> None:
         entry = self.backlog.pop(lane)
-        self._dead_letter(self, entry, reason)
+        self.dead_letter(self, entry, reason)
         self.backlog.forget(entry)
 
     def _expire(self) -> None:
         """Discard expired messages at the head of each lane."""
-        now = self._timers.now()
+        now = self.timers.now()
         for lane in list(self.backlog.lanes.values()):
             while (entry := lane.first()) is not None and entry.expires_at is not None and entry.expires_at <= now:
                 self._discard(lane, DeathReason.EXPIRED)
@@ -429,7 +394,7 @@ class Queue:
                 return
             self._expiry_timer.cancel()
         self._expiry_at = earliest
-        delay = max(0, earliest - self._timers.now()) / 1000
+        delay = max(0, earliest - self.timers.now()) / 1000
 
         def due() -> None:
             self._expiry_timer = None
@@ -437,4 +402,4 @@ class Queue:
                 self._expire()
                 self._watch_expiry()
 
-        self._expiry_timer = self._timers.after(delay, due)
+        self._expiry_timer = self.timers.after(delay, due)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypeGuard
 
 from pulpit.amqp.amqp091 import tables
 
@@ -64,12 +64,12 @@ class BadArgument(ValueError):
         self.name = name
 
 
-def is_integer(value: Any) -> bool:
+def is_integer(value: object) -> TypeGuard[int]:
     """Whether it is an integer of the protocol; booleans are not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-Check = Callable[[Any, str], str | None]
+Check = Callable[[object, str], str | None]
 """Takes a value and the name of its type; returns the error in RabbitMQ's words."""
 
 
@@ -78,40 +78,38 @@ def unacceptable(kind: str) -> str:
     return "{unacceptable_type," + kind + "}"
 
 
-def _not_negative(value: Any, kind: str) -> str | None:
-    if not is_integer(value):
-        return f'"expected integer, got {kind}"'
-    return "{value_negative," + str(value) + "}" if value < 0 else None
+def _integer(*limits: Callable[[int], str | None]) -> Check:
+    """Accept an integer that is not negative, within further limits."""
+
+    def check(value: object, kind: str) -> str | None:
+        if not is_integer(value):
+            return f'"expected integer, got {kind}"'
+        if value < 0:
+            return "{value_negative," + str(value) + "}"
+        return next(filter(None, (limit(value) for limit in limits)), None)
+
+    return check
 
 
-def _ttl(value: Any, kind: str) -> str | None:
-    return _not_negative(value, kind) or _too_large(value)
-
-
-def _expiry(value: Any, kind: str) -> str | None:
-    return "{value_zero,0}" if is_integer(value) and value == 0 else _ttl(value, kind)
+def _zero(value: int) -> str | None:
+    return None if value else "{value_zero,0}"
 
 
 def _too_large(milliseconds: int) -> str | None:
     return "{value_too_large," + str(milliseconds) + "}" if milliseconds > MAX_EXPIRY else None
 
 
-def _priority(value: Any, kind: str) -> str | None:
-    problem = _not_negative(value, kind)
-    return problem or ("{max_value_exceeded," + str(value) + "}" if value > MAX_PRIORITY else None)
+def _too_urgent(priority: int) -> str | None:
+    return "{max_value_exceeded," + str(priority) + "}" if priority > MAX_PRIORITY else None
 
 
-def _group_size(value: Any, kind: str) -> str | None:
-    return _not_negative(value, kind) or (None if value else "{value_zero,0}")
-
-
-def _version(value: Any, kind: str) -> str | None:
+def _version(value: object, kind: str) -> str | None:
     if not is_integer(value):
         return f'"expected integer, got {kind}"'
     return None if value in QUEUE_VERSIONS else f"\"unsupported queue version '{value}'\""
 
 
-def _text(value: Any, kind: str) -> str | None:
+def _text(value: object, kind: str) -> str | None:
     return None if isinstance(value, str) else unacceptable(kind)
 
 
@@ -121,16 +119,16 @@ def _one_of(values: tuple[str, ...], problem: str) -> Check:
 
 CHECKS: Final[Mapping[str, Check]] = {
     "x-queue-type": _one_of(tuple(UNFIT), "\"unsupported queue type '{}'\""),
-    "x-expires": _expiry,
-    "x-message-ttl": _ttl,
+    "x-expires": _integer(_zero, _too_large),
+    "x-message-ttl": _integer(_too_large),
     "x-dead-letter-exchange": _text,
     "x-dead-letter-routing-key": _text,
-    "x-max-length": _not_negative,
-    "x-max-length-bytes": _not_negative,
-    "x-max-priority": _priority,
-    "x-max-in-memory-length": _not_negative,
-    "x-max-in-memory-bytes": _not_negative,
-    "x-quorum-initial-group-size": _group_size,
+    "x-max-length": _integer(),
+    "x-max-length-bytes": _integer(),
+    "x-max-priority": _integer(_too_urgent),
+    "x-max-in-memory-length": _integer(),
+    "x-max-in-memory-bytes": _integer(),
+    "x-quorum-initial-group-size": _integer(_zero),
     "x-queue-leader-locator": _one_of(LEADER_LOCATORS, "invalid_queue_locator_arg"),
     "x-dead-letter-strategy": _one_of(DEAD_LETTER_STRATEGIES, "invalid_dlx_strategy"),
     "x-overflow": _one_of(OVERFLOWS, "invalid_overflow"),

@@ -10,6 +10,7 @@ from pulpit.broker.connection import BrokerState
 from pulpit.broker.exchanges import Exchange
 from pulpit.broker.handlers.exchange import ALTERNATE
 from pulpit.broker.queue import Queue
+from pulpit.broker.queue_arguments import read_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,15 @@ def _queue(  # noqa: PLR0917 - the columns of the row
 ) -> None:
     if host not in state.hosts:
         return
-    queue = state.hosts[host].restore_queue(queue_id, name, auto_delete=bool(auto_delete), arguments=arguments)
+    queue = state.hosts[host].add_queue(
+        stored_id=queue_id,
+        name=name,
+        durable=True,
+        auto_delete=bool(auto_delete),
+        owner=None,
+        arguments=arguments,
+        settings=read_settings(arguments),
+    )
     queue.touched = bool(touched)
     by_id[queue_id] = (queue, bool(touched))
 

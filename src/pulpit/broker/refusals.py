@@ -5,6 +5,7 @@ Refusal
 └── ConnectionRefusal    hard: the connection is closed
 """
 
+from functools import partial
 from typing import Final
 
 MAX_TEXT: Final = 255
@@ -52,56 +53,26 @@ class ConnectionRefusal(Refusal):
     """Closes the connection."""
 
 
-def access_refused(reason: str) -> ChannelRefusal:
-    """403: the client may not use it."""
-    return ChannelRefusal(403, reason)
+access_refused: Final = partial(ChannelRefusal, 403)
+"""The client may not use it."""
+not_found: Final = partial(ChannelRefusal, 404)
+"""It does not exist."""
+resource_locked: Final = partial(ChannelRefusal, 405)
+"""It belongs to another connection."""
+precondition_failed: Final = partial(ChannelRefusal, 406)
+"""It exists with other properties than requested."""
 
-
-def not_found(reason: str) -> ChannelRefusal:
-    """404: it does not exist."""
-    return ChannelRefusal(404, reason)
-
-
-def resource_locked(reason: str) -> ChannelRefusal:
-    """405: it belongs to another connection."""
-    return ChannelRefusal(405, reason)
-
-
-def precondition_failed(reason: str) -> ChannelRefusal:
-    """406: it exists with other properties than requested."""
-    return ChannelRefusal(406, reason)
-
-
-def frame_error(reason: str) -> ConnectionRefusal:
-    """501: the bytes are not a frame."""
-    return ConnectionRefusal(501, reason)
-
-
-def syntax_error(reason: str) -> ConnectionRefusal:
-    """502: a frame with invalid values."""
-    return ConnectionRefusal(502, reason)
-
-
-def command_invalid(reason: str) -> ConnectionRefusal:
-    """503: a method that is not allowed here."""
-    return ConnectionRefusal(503, reason)
-
-
-def channel_error(reason: str) -> ConnectionRefusal:
-    """504: a channel that is not open, or is open already."""
-    return ConnectionRefusal(504, reason)
-
-
-def unexpected_frame(reason: str) -> ConnectionRefusal:
-    """505: content where none was announced, or a method in the middle of content."""
-    return ConnectionRefusal(505, reason)
-
-
-def not_allowed(reason: str) -> ConnectionRefusal:
-    """530: forbidden by limits or by the configuration."""
-    return ConnectionRefusal(530, reason)
-
-
-def not_implemented(reason: str) -> ConnectionRefusal:
-    """540: not supported."""
-    return ConnectionRefusal(540, reason)
+frame_error: Final = partial(ConnectionRefusal, 501)
+"""The bytes are not a frame."""
+syntax_error: Final = partial(ConnectionRefusal, 502)
+"""A frame with invalid values."""
+command_invalid: Final = partial(ConnectionRefusal, 503)
+"""A method that is not allowed here."""
+channel_error: Final = partial(ConnectionRefusal, 504)
+"""A channel that is not open, or is open already."""
+unexpected_frame: Final = partial(ConnectionRefusal, 505)
+"""Content where none was announced, or a method in the middle of content."""
+not_allowed: Final = partial(ConnectionRefusal, 530)
+"""Forbidden by limits or by the configuration."""
+not_implemented: Final = partial(ConnectionRefusal, 540)
+"""Not supported."""

@@ -1,6 +1,8 @@
 """The tables of the broker's store (SQLite), and its statements."""
 
-from typing import Final
+from typing import Final, TypeAlias
+
+SqlValue: TypeAlias = int | str | bytes | bytearray | None
 
 VERSION: Final = 2
 """Stored as `user_version`; version 1 did not store it, so 0 is a new database or version 1."""

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from pulpit.broker import schema
-from pulpit.broker.authenticator import PasswordAuthenticator
+from pulpit.broker.authenticator import Authenticator
 from pulpit.broker.config import BrokerConfig, BrokerUser
 from pulpit.broker.connection import BrokerState
 from pulpit.broker.recovery import NewerStore, Stored, prepare, recover
@@ -73,7 +73,7 @@ class Broker:
 
     def __init__(self, config: BrokerConfig) -> None:
         self.config: Final = config
-        self._authenticator: Final = PasswordAuthenticator(config)
+        self._authenticator: Final = Authenticator(config)
         self._exits: Final = contextlib.AsyncExitStack()
         self._sockets: Sockets | None = None
         self._server: asyncio.Server | None = None
@@ -311,7 +311,7 @@ def check_exposure(host: str, users: Mapping[str, BrokerUser], *, encrypted: boo
         raise ConfigurationError("[broker] host", reason)
 
 
-async def _cancelled(task: asyncio.Task[Any]) -> None:
+async def _cancelled(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

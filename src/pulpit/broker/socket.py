@@ -8,7 +8,8 @@ from collections.abc import Callable, Container
 from time import thread_time
 from typing import Any, Final, cast
 
-from pulpit.broker.connection import BrokerState, Connection, State
+from pulpit.broker.connection import BrokerState, Connection
+from pulpit.broker.connection_methods import State
 from pulpit.net.addresses import is_loopback
 
 TURN_SECONDS: Final = 0.0005

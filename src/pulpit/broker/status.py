@@ -1,7 +1,6 @@
 """The observable state of a broker: plain values for REST, metrics and `pulpit broker`."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from pulpit.amqp.amqp091 import tables
 from pulpit.broker.connection import BrokerState
@@ -19,7 +18,7 @@ class QueueStatus:
     durable: bool
     exclusive: bool
     auto_delete: bool
-    arguments: dict[str, Any]
+    arguments: tables.Table
     messages_ready: int
     messages_unacknowledged: int
     ready_bytes: int
@@ -43,7 +42,7 @@ class ExchangeStatus:
     durable: bool
     auto_delete: bool
     internal: bool
-    arguments: dict[str, Any]
+    arguments: tables.Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +54,7 @@ class BindingStatus:
     destination: str
     destination_kind: str
     routing_key: str
-    arguments: dict[str, Any]
+    arguments: tables.Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

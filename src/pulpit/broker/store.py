@@ -11,11 +11,12 @@ import json
 import logging
 import sqlite3
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from pulpit.broker import schema
 from pulpit.broker.message import Message, Row
 from pulpit.broker.resources import Memory, Timers
+from pulpit.broker.schema import SqlValue
 from pulpit.broker.writer import Done, WriteBatch
 
 R = TypeVar("R", bound=Row)
@@ -105,7 +106,7 @@ class Store:
         self._batch.wipes.append((queue, priority, above, up_to))
         self._schedule()
 
-    def execute(self, statement: str, *values: Any) -> None:
+    def execute(self, statement: str, *values: SqlValue) -> None:
         """Run a statement of the schema in the next commit."""
         self._batch.durable = True
         self._batch.statements.append((statement, values))

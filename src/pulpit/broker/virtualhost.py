@@ -1,7 +1,7 @@
 """A virtual host: exchanges, queues and bindings by name, and routing between them."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from pulpit.broker import schema
 from pulpit.broker.dead_letters import DeathReason, dead_letter, is_cycle
@@ -9,13 +9,13 @@ from pulpit.broker.exchanges import BindingKey, Destination, Exchange
 from pulpit.broker.message import Message
 from pulpit.broker.publishing import further_keys
 from pulpit.broker.queue import Entry, Queue
-from pulpit.broker.queue_arguments import QueueSettings, read_settings
+from pulpit.broker.queue_arguments import QueueSettings
 from pulpit.broker.resources import Timers
 from pulpit.broker.store import Store
 
 MAX_ROUTES: Final = 20_000
 """Results of `route` that are cached until a binding changes."""
-NO_HEADERS: Final[Mapping[str, Any]] = {}
+NO_HEADERS: Final[Mapping[str, object]] = {}
 
 BUILT_IN: Final = (
     ("amq.direct", "direct"),
@@ -56,7 +56,7 @@ class VirtualHost:
         return self.route_keys(exchange, keys, headers)
 
     def route_keys(
-        self, exchange: Exchange, keys: list[str], headers: Callable[[], Mapping[str, Any]]
+        self, exchange: Exchange, keys: list[str], headers: Callable[[], Mapping[str, object]]
     ) -> tuple[Queue, ...]:
         """Return the queues for a message with these keys, each once."""
         queues: dict[Queue, None] = {}
@@ -80,7 +80,7 @@ class VirtualHost:
         return answer
 
     def _step(
-        self, exchange: Exchange, keys: list[str], headers: Callable[[], Mapping[str, Any]]
+        self, exchange: Exchange, keys: list[str], headers: Callable[[], Mapping[str, object]]
     ) -> Iterable[Queue | Exchange]:
         """Return where one exchange sends a message: its matching bindings, or without any its alternate exchange."""
         if exchange is self.default:
@@ -153,30 +153,11 @@ class VirtualHost:
         owner: object | None,
         arguments: bytes,
         settings: QueueSettings,
+        stored_id: int | None = None,
     ) -> Queue:
-        """Declare a queue that does not exist yet."""
-        queue = self._queue(self.store.next_id(), name, durable, auto_delete, owner, arguments, settings)
-        self._routes.clear()
-        if durable and owner is None:
-            self.store.execute(schema.SAVE_QUEUE, queue.id, self.name, name, auto_delete, arguments)
-        return queue
-
-    def restore_queue(self, number: int, name: str, *, auto_delete: bool, arguments: bytes) -> Queue:
-        """Add a queue from the store."""
-        return self._queue(number, name, True, auto_delete, None, arguments, read_settings(arguments))
-
-    def _queue(  # noqa: PLR0917 - the columns of the row
-        self,
-        number: int,
-        name: str,
-        durable: bool,
-        auto_delete: bool,
-        owner: object | None,
-        arguments: bytes,
-        settings: QueueSettings,
-    ) -> Queue:
+        """Add a queue that was declared now, or that the store has under `stored_id`."""
         queue = self.queues[name] = Queue(
-            id=number,
+            id=stored_id or self.store.next_id(),
             name=name,
             durable=durable,
             auto_delete=auto_delete,
@@ -188,6 +169,9 @@ class VirtualHost:
             dead_letter=self.dead_letter,
             drop=self.drop_queue,
         )
+        self._routes.clear()
+        if durable and owner is None and stored_id is None:
+            self.store.execute(schema.SAVE_QUEUE, queue.id, self.name, name, auto_delete, arguments)
         return queue
 
     def drop_queue(self, queue: Queue) -> int:
@@ -208,7 +192,9 @@ class VirtualHost:
 
     # -- bindings
 
-    def bind(self, source: Exchange, key: BindingKey, destination: Destination, arguments: Mapping[str, Any]) -> bool:
+    def bind(
+        self, source: Exchange, key: BindingKey, destination: Destination, arguments: Mapping[str, object]
+    ) -> bool:
         """Bind a queue or an exchange; True if that must be stored."""
         if not source.bind(key, destination, arguments):
             return False
@@ -220,7 +206,7 @@ class VirtualHost:
         return durable
 
     def restore_binding(
-        self, source: Exchange, key: BindingKey, destination: Destination, arguments: Mapping[str, Any]
+        self, source: Exchange, key: BindingKey, destination: Destination, arguments: Mapping[str, object]
     ) -> None:
         """Add a binding from the store."""
         source.bind(key, destination, arguments)

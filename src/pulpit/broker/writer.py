@@ -8,11 +8,14 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pulpit.broker import schema
 from pulpit.broker.message import Message, Row
+from pulpit.broker.schema import SqlValue
 
 _log = logging.getLogger(__name__)
 
@@ -24,36 +27,26 @@ _RUN: Final = 8
 """Length of consecutive ids from which a range is cheaper than a list."""
 
 
+@dataclass(slots=True, eq=False)
 class WriteBatch:
-    """What is committed together; `number` counts batches from 1.
+    """What is committed together.
 
     If it is not `durable`, it contains only transient messages, whose disk write nobody waits for.
     """
 
-    __slots__ = (
-        "callbacks",
-        "confirms",
-        "deletes",
-        "durable",
-        "entries",
-        "number",
-        "size",
-        "statements",
-        "uses",
-        "wipes",
-    )
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.durable = False
-        self.size = 0  # bytes of bodies
-        self.entries: list[Row] = []
-        self.deletes: list[int] = []
-        self.uses: Counter[int] = Counter()  # references that end, by message
-        self.wipes: list[tuple[int, int, int, int]] = []
-        self.statements: list[tuple[str, tuple[Any, ...]]] = []
-        self.callbacks: list[Callable[[], None]] = []
-        self.confirms: list[tuple[Callable[[int], None], int]] = []
+    number: int
+    """Batches are counted from 1."""
+    durable: bool = False
+    size: int = 0
+    """Bytes of bodies."""
+    entries: list[Row] = field(default_factory=list)
+    deletes: list[int] = field(default_factory=list)
+    uses: Counter[int] = field(default_factory=Counter)
+    """References that end, by message."""
+    wipes: list[tuple[int, int, int, int]] = field(default_factory=list)
+    statements: list[tuple[str, tuple[SqlValue, ...]]] = field(default_factory=list)
+    callbacks: list[Callable[[], None]] = field(default_factory=list)
+    confirms: list[tuple[Callable[[int], None], int]] = field(default_factory=list)
 
     @property
     def is_empty(self) -> bool:
@@ -93,7 +86,7 @@ class Writer:
             while (job := self._next(connection)) is not None:
                 batch, done = job
                 self._untidy = self._untidy or bool(batch.deletes or batch.wipes)
-                self._post(_Answer(done, _commit(connection, batch)))
+                self._post(partial(done, _commit(connection, batch)))
         finally:
             connection.close()
 
@@ -105,19 +98,6 @@ class Writer:
             _give_room_back(connection)
             self._untidy = False
         return self._work.get()
-
-
-class _Answer:
-    """A finished batch on its way to the loop."""
-
-    __slots__ = ("_done", "_error")
-
-    def __init__(self, done: Done, error: Exception | None) -> None:
-        self._done = done
-        self._error = error
-
-    def __call__(self) -> None:
-        self._done(self._error)
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -176,7 +156,7 @@ def _write(connection: sqlite3.Connection, batch: WriteBatch) -> None:
         connection.execute(statement, values)
 
 
-def _row(entry: Row) -> tuple[Any, ...]:
+def _row(entry: Row) -> tuple[SqlValue, ...]:
     """Return values for `schema.ENTRY`: sqlite3 looks up an adapter for every None, bool and bytes.
 
     That takes longer than the insertion, so there are as few of them as possible.
@@ -200,7 +180,7 @@ def _content(message: Message) -> tuple[bytearray, bytearray, bytearray]:
 
 
 def _insert(
-    connection: sqlite3.Connection, statement: str, one: str, rows: Sequence[tuple[Any, ...]], suffix: str
+    connection: sqlite3.Connection, statement: str, one: str, rows: Sequence[tuple[SqlValue, ...]], suffix: str
 ) -> None:
     start = 0
     for size in _CHUNKS:

@@ -1,19 +1,18 @@
-"""Who is let in: from where, by which proof, into which virtual host, and what happens when that changes meanwhile."""
+"""Logins: from which address, by which proof, into which virtual host, and what a change of users does to them."""
 
 import asyncio
 import base64
 import hashlib
 from collections.abc import Mapping
 
-from pulpit.broker.authenticator import PasswordAuthenticator
+from pulpit.broker.authenticator import Attempt, Authenticator
 from pulpit.broker.config import BrokerConfig, BrokerUser, guest
 from pulpit.broker.permissions import Grant
-from pulpit.broker.sasl import Attempt
 from pulpit.net.passwords import Password
 
 
-def authenticator(users: Mapping[str, BrokerUser]) -> PasswordAuthenticator:
-    return PasswordAuthenticator(BrokerConfig(data_dir=None, users=users, failed_login_delay=0.0))
+def authenticator(users: Mapping[str, BrokerUser]) -> Authenticator:
+    return Authenticator(BrokerConfig(data_dir=None, users=users, failed_login_delay=0.0))
 
 
 def attempt(user: str, password: str | None, *, local: bool = True) -> Attempt:
@@ -22,7 +21,7 @@ def attempt(user: str, password: str | None, *, local: bool = True) -> Attempt:
 
 
 async def judged(
-    authenticator: PasswordAuthenticator, asked: Attempt, *, meanwhile: Mapping[str, BrokerUser] | None = None
+    authenticator: Authenticator, asked: Attempt, *, meanwhile: Mapping[str, BrokerUser] | None = None
 ) -> bool:
     answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     authenticator.authenticate(asked, lambda _attempt, accepted: answered.set_result(accepted))
