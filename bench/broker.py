@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from pamqp import body, commands, frame, header
 
 from support.amqp import Wire
-from support.broker_process import broker_process
+from support.embedded_broker import broker_process
 from support.rabbitmq import rabbitmq, why_not
 
 WINDOW = 500

@@ -1,4 +1,4 @@
-"""Feeds that lie: each ends as a finish event that says why, and what was published stays as it was."""
+"""Upstreams with false lists: the sync ends with a finish event that says why, and publications stay as they were."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Everything is killed at random while events are fired at speed and syncs run, and afterwards the books are right.
+"""Everything is killed at random while events are fired and syncs run; afterwards the log and the receivers agree.
 
 `PULPIT_CAMPAIGN_KILLS` makes it longer, `PULPIT_CAMPAIGN_SECONDS` bounds it, `PULPIT_CAMPAIGN_SEED` repeats one.
 """

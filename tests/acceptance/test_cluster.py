@@ -1,4 +1,4 @@
-"""A cluster of three RabbitMQ nodes behind Pulpit: any of them may die, as docs/operations.md promises."""
+"""A RabbitMQ cluster of three nodes behind Pulpit: any of them may be killed, as docs/operations.md says."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""The container: engines can read its files, and what they describe runs, as far as that shows without an engine."""
+"""The container: engines accept its files, and what they describe starts, as far as that shows without an engine."""
 
 import os
 import re

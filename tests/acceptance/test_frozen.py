@@ -1,4 +1,4 @@
-"""Processes that are frozen for a while, and a server that has few open files. All continues by itself."""
+"""Frozen processes, and a server with few open files: work continues without help."""
 
 import contextlib
 import os

@@ -21,7 +21,7 @@ import pytest
 from support import published, yum
 from support import upstream as serving
 from support.chaos import seeded
-from support.looking import look_beside
+from support.published import look_beside
 from support.server import ENDED, Server, pulpit
 from support.upstream import Upstream
 from support.waiting import until

@@ -1,4 +1,4 @@
-"""The seed's scenario: a sync fires four events and every subscriber gets what it asked for, on either broker."""
+"""The main scenario: a sync fires four events and every subscriber gets those it asked for, on either broker."""
 
 import json
 import urllib.request
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pulpit.amqp.amqp10 import proton
-from support.catalogue import check_body
-from support.listening import Listening, listening
+from support.listen_script import Listening, listening
+from support.made_events import check_body
 from support.server import Server
 from support.subscriber import subscribed
 from support.upstream import running

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 from support import browser as browsers
-from support.broker_process import BrokerProcess, broker_process
 from support.browser import Browser
-from support.hook import hook
+from support.embedded_broker import BrokerProcess, broker_process
 from support.server import Server, pulpit
 from support.subscriber import subscribed
 from support.upstream import Upstream, running
 from support.waiting import until
+from support.webhooks import hook
 
 pytestmark = pytest.mark.skipif(browsers.why_not() is not None, reason=browsers.why_not() or "")
 

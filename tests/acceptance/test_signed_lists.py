@@ -1,4 +1,4 @@
-"""Signed lists through the whole server: believed by dnf and zypper, and never shown if they would not be."""
+"""Signed repository metadata through the whole server: accepted by dnf and zypper, never published if invalid."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ import pytest
 
 from support import upstream as serving
 from support import yum
-from support.keeper import Keeper, somebody
+from support.openpgp import Keeper, somebody
 from support.server import API, Server, pulpit
 from support.yum import listed, packages, serve
 

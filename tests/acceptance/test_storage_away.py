@@ -1,4 +1,4 @@
-"""A server whose storage goes away, refuses, breaks off or is shared with strangers: 503, a sentence, no wrong byte."""
+"""A storage that is away, refuses, breaks off or is shared: 503 with a reason, and never a wrong byte."""
 
 import contextlib
 import http.client
@@ -14,7 +14,7 @@ import pytest
 
 from pulpit.settings import StorageSettings
 from pulpit.storage.objects import FETCHED_AT_ONCE
-from support import s3, s3_proxy, upstream
+from support import s3, upstream
 from support.server import API, Server, pulpit
 from support.upstream import Upstream
 from support.waiting import until
@@ -120,7 +120,7 @@ def test_a_shared_folder_that_is_unmounted_and_mounted_again(tmp_path: Path, fee
 def test_a_store_that_refuses_fails_or_breaks_off_gives_readers_503_and_no_wrong_byte(
     tmp_path: Path, feed: Upstream
 ) -> None:
-    with s3.running(tmp_path) as store, s3_proxy.before(store.endpoint) as proxy:
+    with s3.running(tmp_path) as store, s3.before(store.endpoint) as proxy:
         store.make_bucket("bucket")
         conf = conf_of(store.settings("bucket", endpoint=proxy.url))
         with pulpit(tmp_path / "data", conf) as server:

@@ -1,4 +1,4 @@
-"""What dies in the middle: the broker, the worker, the server. Nothing is lost and every start has its finish."""
+"""The broker, a worker or the server is killed: nothing is lost and every start has its finish."""
 
 import os
 import signal

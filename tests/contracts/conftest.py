@@ -1,12 +1,12 @@
-"""Both brokers for the contract of the embedded one: it and a real RabbitMQ, started once for all modules."""
+"""Both brokers for the contract tests: the embedded one and a real RabbitMQ, started once for all modules."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from support.broker_process import BrokerProcess, broker_process
-from support.people import definitions, write_people
+from support.embedded_broker import BrokerProcess, broker_process
 from support.rabbitmq import RabbitMQ, rabbitmq, why_not
+from support.restricted_users import definitions, write_people
 
 
 @pytest.fixture(scope="session", params=["embedded", "rabbitmq"])

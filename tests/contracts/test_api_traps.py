@@ -1,4 +1,4 @@
-"""The wire shapes on which the original Pulp 2 client lives or dies, one test per trap that is the API's to spring.
+"""Details of responses on which the original Pulp 2 client depends, one test for each.
 
 The client fails hard, often with a traceback, on shapes that look harmless; each test says which one it keeps away.
 Traps 7 to 10 and 14 are about the content of reports and units: `support/original_client.py` looks for them in real

@@ -1,4 +1,4 @@
-"""Messages that expire, die, are dropped or overtake each other."""
+"""Messages that expire, are dead-lettered, are dropped, or have a priority."""
 
 import itertools
 import os

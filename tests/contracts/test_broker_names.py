@@ -1,4 +1,4 @@
-"""Names that the specification's grammar does not know, and that RabbitMQ takes all the same."""
+"""Names outside the specification's grammar that RabbitMQ accepts."""
 
 import pika
 import pytest

@@ -8,7 +8,7 @@ from pamqp import commands
 from pamqp.base import Frame
 
 from support.amqp import Wire, refused
-from support.people import PASSWORD
+from support.restricted_users import PASSWORD
 
 EXCHANGE = "perm.in"
 

@@ -1,4 +1,4 @@
-"""Whose turn it is: several queues behind one limit, several behind one slow reader, and what has expired meanwhile."""
+"""Fair turns: several queues under one prefetch limit or behind one slow reader, and expiry meanwhile."""
 
 import contextlib
 import socket

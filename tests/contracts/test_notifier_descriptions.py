@@ -1,4 +1,4 @@
-"""Every notifier can say what it would send: JSON for an operator to read, without secrets, opening nothing."""
+"""Every notifier describes what it would send: JSON without secrets, without connecting."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.port import NotifierType
 from pulpit.settings import EmailSettings
-from support.happenings import event
+from support.made_events import event
 
 HUSH = "hush-hush"
 HOOK = {

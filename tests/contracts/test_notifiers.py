@@ -1,4 +1,4 @@
-"""What every kind of notifier does, whatever it opens (the contract of `pulpit.delivery.notifiers.port`)."""
+"""The contract of `pulpit.delivery.notifiers.port`, for every kind of notifier."""
 
 import asyncio
 import contextlib
@@ -27,11 +27,11 @@ from pulpit.net.addresses import parse_networks
 from pulpit.settings import EmailSettings as Settings
 from support.amqp10 import needs_amqp10
 from support.amqp10_peer import SILENT, peer
-from support.happenings import event
 from support.kafka import kafka_cluster, needs_kafka
+from support.made_events import event
 from support.mailserver import mailserver
 from support.nats import nats_server, needs_nats
-from support.sink import raw, sink
+from support.webhooks import raw, sink
 
 SLOW = "slow@example.com"
 

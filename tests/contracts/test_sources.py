@@ -1,4 +1,4 @@
-"""What a source of messages does, whatever it speaks and to whom (the contract of `pulpit.subscriber.source`)."""
+"""The contract of `pulpit.subscriber.source`, over both protocols and with every broker."""
 
 import asyncio
 import json
@@ -15,10 +15,10 @@ from pulpit.amqp.address import parse
 from pulpit.subscriber.source import Binding, Delivery, Interrupted, Line, Source, SubscriptionRefused, Verdict
 from pulpit.subscriber.subscribe import Identity, sources
 from support.amqp10 import needs_amqp10
-from support.broker_process import broker_process
-from support.cutting import cuttable
+from support.embedded_broker import broker_process
 from support.ports import free_port
 from support.rabbitmq import needs_rabbitmq, rabbitmq
+from support.tcp_proxy import cuttable
 
 NEWS = "pulp.server.repo.sync.finish"
 

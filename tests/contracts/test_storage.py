@@ -1,4 +1,4 @@
-"""What the port of storages promises, of every adapter."""
+"""The contract of the storage port, for every storage."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""Hostile bytes and hostile orders of calls for AMQP 1.0: nothing crashes, everything ends in an event or an error."""
+"""Random bytes and random orders of calls for AMQP 1.0: nothing crashes, everything ends in an event or an error."""
 
 import contextlib
 import random

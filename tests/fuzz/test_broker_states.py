@@ -1,4 +1,4 @@
-"""Several clients do anything in any order: nothing is lost, nothing comes twice unmarked, order and counts hold."""
+"""Several clients call methods in any order: nothing is lost or repeated unmarked, and order and counts are right."""
 
 from collections import Counter
 from typing import Any

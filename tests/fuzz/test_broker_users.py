@@ -1,4 +1,4 @@
-"""Whatever stands in the files of users and permissions is either read or refused in one sentence."""
+"""Any users or permissions file is read, or refused with one sentence."""
 
 from collections.abc import Callable
 from typing import Any

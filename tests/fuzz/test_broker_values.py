@@ -1,4 +1,4 @@
-"""Whatever value AMQP 0-9-1 allows in headers and properties goes through the broker byte for byte."""
+"""Any AMQP 0-9-1 header or property passes through the broker unchanged."""
 
 import struct
 from typing import Any

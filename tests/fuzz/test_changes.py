@@ -21,8 +21,8 @@ from pulpit.tasks import queue
 from pulpit.tasks.operations import OPERATIONS
 from pulpit.tasks.reports import change_document
 from pulpit.tasks.worker import Worker
-from support.catalogue import check
 from support.database import log
+from support.made_events import check
 from support.mirror import DISTRIBUTOR, Mirror, mirror
 from support.upstream import Upstream, line, running
 

@@ -24,7 +24,7 @@ import pytest
 
 import pulpit
 from pulpit.subscriber.listen import as_json, as_subject, as_text
-from support.broker_process import broker_process
+from support.embedded_broker import broker_process
 from support.rabbitmq import needs_rabbitmq, rabbitmq
 
 ROUNDS: Final = int(os.environ.get("PULPIT_FUZZ_ROUNDS", "4"))

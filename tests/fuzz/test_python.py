@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pulpit.content.port import BadFeed
 from pulpit.content.python import distributions, index
 from pulpit.content.python.index import BadMarkup, IndexPage, start_tags
-from support.spoiling import spoiled
+from support.mutated_bytes import spoiled
 
 GENTLE = settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -26,7 +26,7 @@ from pulpit.content.rpm import (
 from pulpit.content.rpm.lists import PackageList
 from pulpit.content.rpm.packages import Lists
 from pulpit.errors import InvalidValue, UnsupportedValue
-from support.spoiling import spoiled
+from support.mutated_bytes import spoiled
 from support.yum import COMPS, MODULES, PACKINGS, UPDATEINFO, record
 from support.yum import repomd as repomd_of
 

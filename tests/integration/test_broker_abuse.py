@@ -1,4 +1,4 @@
-"""What a stranger costs is counted and given back: floods, unfinished and hoarded messages, logins that never come."""
+"""What a stranger uses is counted and released: floods, unfinished messages, connections without a login."""
 
 import contextlib
 import socket
@@ -16,7 +16,7 @@ from pulpit.broker.config import BrokerUser
 from pulpit.errors import ConfigurationError
 from pulpit.net.passwords import Password, hash_password
 from support.amqp import HELLO, Gone, Wire
-from support.broker_thread import BrokerThread, broker_thread
+from support.embedded_broker import BrokerThread, broker_thread
 from support.waiting import until
 
 MEBIBYTE = 1024 * 1024

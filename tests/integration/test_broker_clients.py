@@ -1,4 +1,4 @@
-"""Clients that other people wrote, of several makes.
+"""Clients of other authors at the embedded broker.
 
 Each declares, binds, publishes with confirms, consumes, acknowledges, and runs into an error.
 """
@@ -20,7 +20,7 @@ import pytest
 from aio_pika.exceptions import ChannelNotFoundEntity
 from pika.exceptions import ChannelClosedByBroker, UnroutableError
 
-from support.broker_process import BrokerProcess, broker_process
+from support.embedded_broker import BrokerProcess, broker_process
 
 CLIENTS = Path(__file__).parents[1] / "clients"
 

@@ -14,7 +14,7 @@ from pamqp import commands
 from pulpit.amqp.amqp091.tables import write_table
 from pulpit.broker.server import DATABASE
 from support.amqp import Gone, Wire, refused
-from support.broker_process import BrokerProcess, broker_process
+from support.embedded_broker import BrokerProcess, broker_process
 from support.waiting import until
 
 ROUNDS = int(os.environ.get("PULPIT_KILL_ROUNDS", "50"))

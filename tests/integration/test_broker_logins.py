@@ -1,4 +1,4 @@
-"""Letters outside ASCII in users and passwords at the doors of brokers, however they log in."""
+"""Users and passwords outside ASCII at both brokers, by every way to log in."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from pulpit.broker.config import BrokerUser
 from pulpit.net.passwords import Password
 from pulpit.server.messaging import broker_addresses
 from pulpit.settings import MessagingSettings
-from support.broker_thread import broker_thread
-from support.listening import listening
+from support.embedded_broker import broker_thread
+from support.listen_script import listening
 from support.rabbitmq import needs_rabbitmq, rabbitmq
 
 USER, PASSWORD = "jörg@日本", "pä/ß:%é, ☃"

@@ -1,4 +1,4 @@
-"""What strangers cannot do: use up memory, disk or connections, guess passwords fast, or hold up other clients."""
+"""Strangers cannot use up memory, disk or connections, guess passwords fast, or delay other clients."""
 
 import base64
 import hashlib
@@ -21,7 +21,7 @@ from pulpit.errors import ConfigurationError
 from pulpit.net.passwords import Password
 from support.amqp import HELLO, Gone, Wire, refused
 from support.authority import Authority
-from support.broker_thread import broker_thread
+from support.embedded_broker import broker_thread
 from support.waiting import until
 
 

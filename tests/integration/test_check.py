@@ -1,4 +1,4 @@
-"""`pulpit check`: each breach of what must hold is found, told in one line, and healed where that loses nothing."""
+"""`pulpit check`: every inconsistency is reported in one line, and repaired where that loses nothing."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from pulpit.server.check_database import Finding
 from pulpit.server.data_folder import locked
 from pulpit.store import audit, dead_letters, history, listeners, publications, tasks
 from pulpit.store.publications import Publication
-from support import database, looking, published
+from support import database, published
 from support import upstream as serving
 from support.mirror import Mirror, mirror
 from support.upstream import Upstream
@@ -50,7 +50,7 @@ def work(one: Mirror) -> None:
 
 
 def look(one: Mirror, **how: bool) -> list[Finding]:
-    return looking.look(one.context, **how)
+    return published.look(one.context, **how)
 
 
 def rules(findings: list[Finding]) -> list[str]:

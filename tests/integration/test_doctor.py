@@ -1,4 +1,4 @@
-"""`pulpit doctor`: each thing that would go wrong is told with what to do, and a healthy server has no problem."""
+"""`pulpit doctor`: every problem is reported with a remedy, and a healthy server has none."""
 
 import json
 import os

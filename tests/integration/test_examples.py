@@ -11,11 +11,11 @@ from typing import Final
 import pika
 import pytest
 
-from support.hook import hook
 from support.server import Server, pulpit
 from support.subscriber import subscribed
 from support.upstream import running
 from support.waiting import until
+from support.webhooks import hook
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 FOUR: Final = ("repo.sync.start", "repo.sync.finish", "repo.publish.start", "repo.publish.finish")

@@ -1,4 +1,4 @@
-"""A storage that refuses, fails, breaks off, lies or goes away: a sentence is told, and no wrong byte is believed."""
+"""A storage that refuses, fails, breaks off, returns wrong data or goes away: a clear error, and no wrong byte."""
 
 import asyncio
 import hashlib
@@ -13,7 +13,7 @@ from pulpit.settings import StorageSettings
 from pulpit.storage.objects import FETCHED_AT_ONCE, ObjectStorage, WrongObject
 from pulpit.storage.opening import open_storage
 from support import s3
-from support.s3_proxy import Proxy, before
+from support.s3 import Proxy, before
 
 CONTENT = bytes(range(256)) * (FETCHED_AT_ONCE // 256 + 1)
 SHA256, SIZE = hashlib.sha256(CONTENT).hexdigest(), len(CONTENT)

@@ -1,4 +1,4 @@
-"""Several events in one request: gathered, acknowledged as a whole, halved when the receiver refuses them."""
+"""Several events in one webhook request: gathered, acknowledged together, halved when the receiver refuses them."""
 
 import json
 from dataclasses import replace
@@ -16,8 +16,8 @@ from pulpit.delivery.notifiers.port import Delivered, Later, Refused, Retry
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.net.addresses import parse_networks
-from support.happenings import event
-from support.sink import Call, delivered_to_sink
+from support.made_events import event
+from support.webhooks import Call, delivered_to_sink
 
 SECRET = "whsec_" + "A" * 43 + "="
 

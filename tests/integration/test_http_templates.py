@@ -1,4 +1,4 @@
-"""Bodies by an administrator's own template: what it may name, and what becomes of one that loops or explodes."""
+"""Webhook bodies from an administrator's template: its variables, and templates that loop or grow without end."""
 
 import json
 import sys
@@ -16,8 +16,8 @@ from pulpit.delivery.notifiers.templates import Renderer, RendererTrouble, Templ
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.net.addresses import parse_networks
-from support.happenings import event
-from support.sink import delivered_to_sink
+from support.made_events import event
+from support.webhooks import delivered_to_sink
 
 UNITS = [{"change": "added", "name": "bear", "purl": "pkg:rpm/bear@4.1"}, {"change": "removed", "name": "cat"}]
 

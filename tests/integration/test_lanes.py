@@ -1,4 +1,4 @@
-"""A listener with lanes at a real server that is killed: who fails delays himself alone, and nothing is lost."""
+"""A listener with lanes on a real server that is killed: only failing repositories are delayed, and nothing is lost."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from support.hook import Hook, hook
 from support.server import API, Server, pulpit
 from support.waiting import until
+from support.webhooks import Hook, hook
 
 pytestmark = pytest.mark.timeout(300)
 V1 = "/pulpit/v1"

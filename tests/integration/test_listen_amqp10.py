@@ -10,9 +10,9 @@ import pika
 import pytest
 
 from support.amqp10 import needs_amqp10
-from support.cutting import cuttable
-from support.listening import listening
+from support.listen_script import listening
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
+from support.tcp_proxy import cuttable
 from support.waiting import until
 
 pytestmark = [pytest.mark.needs_rabbitmq, needs_rabbitmq, needs_amqp10]

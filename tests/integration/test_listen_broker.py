@@ -1,4 +1,4 @@
-"""`listen.py` against real brokers: what the seed shows, and what must not go wrong."""
+"""`listen.py` with real brokers."""
 
 import fcntl
 import json
@@ -9,6 +9,7 @@ import termios
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,24 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import ChannelClosedByBroker, UnroutableError
 
-from support.brokers import Broker, embedded_broker, rabbitmq_broker
-from support.cutting import cuttable
-from support.listening import SCRIPT, Listening, listening
-from support.rabbitmq import needs_rabbitmq
+from support.listen_script import SCRIPT, Listening, listening
+from support.rabbitmq import needs_rabbitmq, rabbitmq
+from support.server import pulpit
+from support.tcp_proxy import cuttable
 from support.waiting import until
 
 EVENTS = ["repo.sync.start", "repo.sync.finish", "repo.publish.start", "repo.publish.finish"]
 ACK = 21
 """Bytes of a `basic.ack` in its frame (AMQP 0-9-1 sections 4.2.3 and 1.8.3.13)."""
 SUBJECTS = [f"pulp.server.{event}" for event in EVENTS]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broker:
+    """A running broker on loopback, with `guest` and `guest`."""
+
+    port: int
+
 
 Listen = Callable[..., AbstractContextManager[Listening]]
 
@@ -38,9 +47,13 @@ Listen = Callable[..., AbstractContextManager[Listening]]
     name="broker",
 )
 def running_broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    start = {"rabbitmq": rabbitmq_broker, "embedded": embedded_broker}[request.param]
-    with start(tmp_path_factory.mktemp(request.param)) as broker:
-        yield broker
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "rabbitmq":
+        with rabbitmq(folder) as broker:
+            yield Broker(port=broker.port)
+    else:
+        with pulpit(folder / "data") as server:
+            yield Broker(port=server.broker_port)
 
 
 @pytest.fixture

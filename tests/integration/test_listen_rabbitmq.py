@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from pulpit.amqp.amqp10 import proton
-from support.listening import listening
+from support.listen_script import listening
 from support.ports import free_port
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
 

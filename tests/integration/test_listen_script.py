@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from support.listening import SCRIPT
+from support.listen_script import SCRIPT
 
 
 def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":

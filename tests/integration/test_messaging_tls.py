@@ -1,4 +1,4 @@
-"""Events to a broker over TLS: what is checked and how it is told, certificates that log in, and nothing lost."""
+"""Events to a broker over TLS: verification, its error messages, client certificates, and no loss."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,8 @@ from pulpit.net.passwords import Password
 from pulpit.server.messaging import broker_addresses, trust
 from pulpit.settings import MessagingSettings
 from support.authority import Authority
-from support.broker_thread import broker_thread
-from support.happenings import event
+from support.embedded_broker import broker_thread
+from support.made_events import event
 from support.ports import free_port
 from support.rabbitmq import certificate_log_in, needs_rabbitmq, rabbitmq
 

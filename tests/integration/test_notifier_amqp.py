@@ -1,4 +1,4 @@
-"""The amqp notifier against a real RabbitMQ: what it makes, what it says, and what it does when things go wrong."""
+"""The amqp notifier with a real RabbitMQ: what it declares and sends, and what it does on failures."""
 
 import asyncio
 import contextlib
@@ -15,8 +15,8 @@ from pulpit.amqp.amqp091.publisher import Publisher
 from pulpit.delivery.notifiers.amqp091 import Amqp091
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
 from pulpit.errors import InvalidValue
-from support.broker_thread import broker_thread
-from support.happenings import event
+from support.embedded_broker import broker_thread
+from support.made_events import event
 from support.ports import free_port
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
 

@@ -1,4 +1,4 @@
-"""The amqp notifier over AMQP 1.0 against a broker that does as it is told: outcomes, losses, brokers of every kind."""
+"""The amqp notifier over AMQP 1.0 with a scripted broker: outcomes, lost connections, and every kind of broker."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from pulpit.delivery.notifiers.amqp10 import Amqp10
 from pulpit.delivery.notifiers.port import DELIVERED, Delivered, Notifier, Refused, Retry
 from support.amqp10 import needs_amqp10
 from support.amqp10_peer import HANG_UP, SILENT, peer
-from support.happenings import event
+from support.made_events import event
 from support.ports import free_port
 
 pytestmark = needs_amqp10

@@ -20,7 +20,7 @@ from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
 from pulpit.events import Event
 from support.amqp10 import needs_amqp10
 from support.authority import Authority
-from support.happenings import event
+from support.made_events import event
 from support.ports import free_port
 from support.rabbitmq import RabbitMQ, certificate_log_in, needs_rabbitmq, rabbitmq
 

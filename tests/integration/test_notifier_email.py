@@ -18,9 +18,9 @@ from pulpit.clock import Clock, system_clock
 from pulpit.delivery.notifiers.email import Email, EmailDisabled
 from pulpit.delivery.notifiers.port import Delivered, Later, Notifier, Outcome, Refused, Retry
 from pulpit.settings import EmailSettings as Settings
-from support.happenings import NOON, event
+from support.made_events import NOON, event
 from support.mailserver import MailServer, mailserver
-from support.sink import raw
+from support.webhooks import raw
 
 JOE, ANN, BOB = "joe@example.com", "ann@example.com", "bob@example.com"
 

@@ -20,8 +20,8 @@ from pulpit.delivery import headers as event_headers
 from pulpit.delivery.notifiers.http import LONGEST_ANSWER, Http
 from pulpit.delivery.notifiers.port import Delivered, Gone, Notifier, Outcome, Refused, Retry
 from pulpit.net.addresses import Network, parse_networks
-from support.happenings import event
-from support.sink import Call, Sink, raw, sink
+from support.made_events import event
+from support.webhooks import Call, Sink, raw, sink
 
 LOOPBACK = parse_networks("127.0.0.0/8, ::1")
 

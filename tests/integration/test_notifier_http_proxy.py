@@ -19,10 +19,10 @@ from pulpit.delivery.notifiers.port import Delivered, Outcome, Retry
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import parse_networks
 from support import yum
-from support.happenings import event
+from support.made_events import event
 from support.ports import free_port
-from support.sink import sink
 from support.waiting import until
+from support.webhooks import sink
 
 LOOPBACK = parse_networks("127.0.0.0/8")
 LOGIN = {"proxy_username": "keeper", "proxy_password": "s3cret-word"}

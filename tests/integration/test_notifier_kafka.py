@@ -19,8 +19,8 @@ from pulpit.server.doctor_machine import State
 from pulpit.server.kafka import kafka_brokers
 from pulpit.settings import KafkaSettings, ServerSettings, Settings
 from support.authority import Authority
-from support.happenings import event
 from support.kafka import Cluster, kafka_cluster
+from support.made_events import event
 from support.server import API, Server
 from support.waiting import until
 

@@ -23,7 +23,7 @@ from pulpit.server.doctor_machine import State
 from pulpit.server.nats import nats_servers
 from pulpit.settings import NatsSettings, ServerSettings, Settings
 from support.authority import Authority
-from support.happenings import event
+from support.made_events import event
 from support.nats import NatsServer, Operator, nats_server, needs_nats, stored, stored_now
 from support.ports import free_port
 from support.server import API, Server

@@ -1,4 +1,4 @@
-"""A notifier that another distribution brings: installed by pip, found by its entry point, as good as our own."""
+"""A notifier of another distribution: installed by pip, found by its entry point, and as capable as a built-in one."""
 
 import contextlib
 import http.server

@@ -1,4 +1,4 @@
-"""`pulpit on` with real commands: every event is handled, in order, whatever is killed meanwhile."""
+"""`pulpit on` with real commands: every event is handled, in order, whatever is killed."""
 
 import json
 import os

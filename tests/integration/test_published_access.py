@@ -1,4 +1,4 @@
-"""Who may have what is published: by protocol, by user and password, by client certificate; with curl, dnf and pip."""
+"""Access to published files: by protocol, password and client certificate; with curl, dnf and pip."""
 
 import base64
 import datetime as dt

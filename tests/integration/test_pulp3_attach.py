@@ -1,4 +1,4 @@
-"""`pulpit pulp3 attach`, `status` and `detach` on the real tables of a Pulp 3, whose statements must never suffer."""
+"""`pulpit pulp3 attach`, `status` and `detach` on a real Pulp 3, whose statements must never fail because of them."""
 
 import json
 import subprocess

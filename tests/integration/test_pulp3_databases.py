@@ -1,4 +1,4 @@
-"""What may become of the database of a Pulp 3, and where Pulpit's own may be.
+"""Outages, restores and upgrades of a Pulp 3's database, and where Pulpit's own database may be.
 
 The tables are real ones, and tasks are written into them as Pulp's API and workers do.
 """

@@ -10,10 +10,10 @@ import pytest
 
 from pulpit.repositories.recovery import recover
 from pulpit.store import repositories
-from support import dying, published
+from support import killed_at_commit, published
 from support import upstream as serving
-from support.looking import look
 from support.mirror import DISTRIBUTOR, Mirror, mirror
+from support.published import look
 from support.upstream import Upstream
 
 MOST = 20
@@ -42,8 +42,8 @@ def serve(upstream: Upstream, number: int) -> None:
 
 def dies(here: Mirror, what: str, last: int, when: str) -> bool:
     """Do some of the work; false if it came to its end."""
-    command = [sys.executable, "-m", "support.dying", str(here.data_dir), "zoo", what, str(last), when]
-    tests = Path(dying.__file__).parents[1]
+    command = [sys.executable, "-m", "support.killed_at_commit", str(here.data_dir), "zoo", what, str(last), when]
+    tests = Path(killed_at_commit.__file__).parents[1]
     done = subprocess.run(command, cwd=tests, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode != 0

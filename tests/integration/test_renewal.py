@@ -1,4 +1,4 @@
-"""A running server takes over new certificates, users and permissions, and minds no mistakes in them."""
+"""A running server reloads certificates, users and permissions, and ignores invalid ones."""
 
 import base64
 import contextlib

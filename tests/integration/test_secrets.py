@@ -1,4 +1,4 @@
-"""No secret gets out: not into logs, answers, metrics, what commands print, or the list of processes."""
+"""No secret in logs, responses, metrics, printed output or the process list."""
 
 import base64
 import contextlib

@@ -1,4 +1,4 @@
-"""The server as a process: how it starts, what it leaves on the disk, how it ends, and what it says when it cannot."""
+"""The server process: start, files on disk, end, and the messages when it cannot start."""
 
 import base64
 import contextlib

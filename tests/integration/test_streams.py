@@ -1,4 +1,4 @@
-"""Standard streams that are full, closed, or have no reader any more: one sentence, and 74."""
+"""Standard streams that are full or closed: one sentence, and exit code 74."""
 
 import os
 import subprocess

@@ -18,11 +18,11 @@ import pytest
 import pulpit
 from pulpit.errors import ConfigurationError
 from support.amqp10 import needs_amqp10
-from support.broker_process import BrokerProcess, broker_process
-from support.cutting import cuttable
-from support.happenings import event as fired
+from support.embedded_broker import BrokerProcess, broker_process
+from support.made_events import event as fired
 from support.ports import free_port
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
+from support.tcp_proxy import cuttable
 from support.waiting import until
 
 SOON: Final = 10.0

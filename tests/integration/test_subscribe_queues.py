@@ -1,4 +1,4 @@
-"""Queues and exchanges of a subscription: used as they are, bound again, and messages that nobody can read."""
+"""Queues and exchanges of a subscription: used as they are, bound again; and unreadable messages."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from pulpit.subscriber.amqp091 import Amqp091Source
 from pulpit.subscriber.amqp10 import Amqp10Source
 from pulpit.subscriber.source import Binding
 from support.amqp10 import needs_amqp10
-from support.broker_process import broker_process
+from support.embedded_broker import broker_process
 from support.rabbitmq import RabbitMQ, needs_rabbitmq, rabbitmq
 
 

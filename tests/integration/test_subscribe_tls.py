@@ -1,4 +1,4 @@
-"""`pulpit.subscribe` over TLS, with a certificate that is the login."""
+"""`pulpit.subscribe` over TLS, with a client certificate as the login."""
 
 import asyncio
 import ssl
@@ -13,7 +13,7 @@ from pika.credentials import ExternalCredentials
 import pulpit
 from pulpit.broker.config import BrokerUser
 from pulpit.net.passwords import Password
-from support.broker_thread import broker_thread
+from support.embedded_broker import broker_thread
 
 CA = "ca.pem"
 CERTIFICATE = "client.pem"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from support.hook import hook
 from support.server import API, Server, pulpit
 from support.waiting import until
+from support.webhooks import hook
 
 pytestmark = pytest.mark.timeout(300)
 

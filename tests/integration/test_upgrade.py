@@ -10,8 +10,8 @@ from pulpit.repositories.recovery import recover
 from pulpit.store import publications, repositories
 from support import published
 from support import upstream as serving
-from support.looking import look
 from support.mirror import DISTRIBUTOR, Mirror, mirror
+from support.published import look
 
 
 @pytest.fixture

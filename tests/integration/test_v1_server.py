@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from support.hook import Hook, hook
 from support.server import API, Server, pulpit
 from support.subscriber import Subscriber
 from support.waiting import until
+from support.webhooks import Hook, hook
 
 V1 = "/pulpit/v1"
 CONF = "[server]\nwebhook_allow = 127.0.0.0/8\n"

@@ -9,7 +9,7 @@ from pulpit.content.rpm import signatures
 from pulpit.content.rpm.yum import Yum
 from pulpit.errors import InvalidValue
 from support import yum
-from support.keeper import Keeper, somebody
+from support.openpgp import Keeper, somebody
 from support.upstream import Upstream
 from support.yum import REPOMD, YumMirror, build, listed, packages, serve, yum_mirror
 

@@ -1,4 +1,4 @@
-"""A small AMQP 0-9-1 client for tests: says exactly what it is told, and shows exactly what comes back."""
+"""A small AMQP 0-9-1 client that sends exactly what a test says and returns exactly what comes back."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""What tests of AMQP 1.0 share: whether it can run here, and the far side of a connection, made of the same engine."""
+"""Whether AMQP 1.0 can be tested here, and the peer of a connection, made of the same engine."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

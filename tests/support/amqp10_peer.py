@@ -1,4 +1,4 @@
-"""A broker of AMQP 1.0 that does what a test tells it: takes, refuses, detaches, falls silent, breaks off."""
+"""An AMQP 1.0 broker that accepts, refuses, detaches, falls silent or breaks off as a test says."""
 
 import asyncio
 import contextlib

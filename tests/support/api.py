@@ -1,4 +1,4 @@
-"""The REST API as tests use it: on a fresh database, with content types that accept what they are asked to."""
+"""The REST API in this process: on a fresh database, with content types that accept every configuration."""
 
 import base64
 import contextlib

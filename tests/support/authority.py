@@ -1,4 +1,4 @@
-"""An authority started by the test, with its certificates as files."""
+"""A certificate authority for one test, with its certificates as files."""
 
 import ssl
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Two processes of a campaign, one that fires and one that receives, and the choice of what is killed when.
+"""Two processes of a campaign, one that fires events and one that receives them, and a plan of what is killed when.
 
 Run as a script the file is one of the two processes; it then needs nothing but the standard library.
 """

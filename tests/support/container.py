@@ -1,4 +1,4 @@
-"""What a container engine does with a Containerfile and an image, as far as a root user without an engine can do it.
+"""What a container engine does with a Containerfile and an image, as far as root can do it without an engine.
 
 The steps are run in a root folder that debootstrap has made; an image is started in its own namespaces, with a
 read-only root, one volume and a temporary file system, without root and as process 1. The network is the machine's.

@@ -9,9 +9,13 @@ from pulpit.clock import system_clock
 from pulpit.events import Event, star_covers
 from pulpit.fire import fire
 from pulpit.store import event_log, listeners
+from pulpit.store.changes import Description, Recorder
 from pulpit.store.database import Database, Transaction
 from pulpit.store.listeners import Failure
 from pulpit.store.wakeups import WakeupSocket
+
+NOBODY = Recorder(task_id=None, describe=lambda type_id, _key, _metadata: Description(name=type_id))
+"""Records changes of repositories for tests that have no task."""
 
 
 @contextlib.contextmanager

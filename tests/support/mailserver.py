@@ -1,4 +1,4 @@
-"""A mail server on loopback that takes, puts off, refuses or hangs as its test says."""
+"""A mail server on loopback that accepts, defers, refuses or hangs as a test says."""
 
 import asyncio
 import contextlib

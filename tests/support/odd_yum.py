@@ -1,4 +1,4 @@
-"""Valid but odd yum repositories, made from a seed: what the world's tools write, and what dnf takes from them."""
+"""Valid but odd yum repositories, generated from a seed, and what dnf takes from them."""
 
 import bz2
 import gzip

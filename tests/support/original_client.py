@@ -1,4 +1,4 @@
-"""What Pulp 2's own `pulp-admin` does on the wire, and what it dies of: as strict as it was seen to be.
+"""The requests of Pulp 2's own `pulp-admin`, and the checks by which it fails.
 
 It opens a connection for each request, sends JSON headers with everything, follows no redirect, polls the tasks of a
 202 as that client does, and looks at every progress report with the demands of its renderers.

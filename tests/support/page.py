@@ -1,4 +1,4 @@
-"""The page without a browser: requests with a session's cookie, and forms that are sent as they stand in the page."""
+"""The web page without a browser: requests with a session cookie, and its forms filled in and sent."""
 
 import contextlib
 import re

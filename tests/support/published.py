@@ -1,9 +1,10 @@
-"""What is published, seen without a server: by place, as a mapping or as a folder on the disk."""
+"""What is published, and what `pulpit check` finds, without a server."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from pulpit.content.port import StoredFile
@@ -12,6 +13,8 @@ from pulpit.published.locate import Publications
 from pulpit.repositories import inventory
 from pulpit.repositories.context import TaskContext
 from pulpit.repositories.publish import PublishOutcome
+from pulpit.server.check import examine
+from pulpit.server.check_database import Finding, Inspection
 from pulpit.server.content_types import content_types
 from pulpit.storage.folder import FolderStorage
 from pulpit.store import publications
@@ -84,3 +87,22 @@ def beside(data_dir: Path) -> Iterator[TaskContext]:
             )
         finally:
             database.close()
+
+
+def look(context: TaskContext, *, deep: bool = False, repair: bool = False, is_served: bool = False) -> list[Finding]:
+    """Every finding; events are taken to be kept for 90 days."""
+    inspection = Inspection(
+        context=context,
+        deep=deep,
+        is_served=is_served,
+        kept_for=timedelta(days=90),
+        kept_count=None,
+        say=lambda *_: None,
+    )
+    return list(examine(inspection, repair=repair))
+
+
+def look_beside(data_dir: Path) -> list[Finding]:
+    """Every finding of a deep look beside a running server."""
+    with beside(data_dir) as context:
+        return look(context, deep=True, is_served=True)

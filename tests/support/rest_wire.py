@@ -1,4 +1,4 @@
-"""A server on loopback that gives answers of Pulp 2's shapes and keeps what it was asked, for tests of its clients."""
+"""An HTTP server on loopback that returns answers of Pulp 2's shapes and records the requests, for tests of clients."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""A subscriber of a topic exchange that remembers what it got, on pika."""
+"""A subscriber to a topic exchange that records every message, on pika."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""An upstream on loopback that can do everything wrong: a real HTTP server whose answers a test sets path by path."""
+"""An HTTP upstream on loopback; a test sets the answer of each path, however wrong."""
 
 import contextlib
 import hashlib

@@ -11,7 +11,7 @@ from pulpit.store import audit, dead_letters, history, listeners, repositories, 
 from pulpit.store.database import Database
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.units import NewUnit, StoredFile
-from support.changes import NOBODY
+from support.database import NOBODY
 
 THEN = datetime(2031, 5, 4, 10, tzinfo=UTC)
 SHA256 = "ab" * 32

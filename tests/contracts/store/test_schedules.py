@@ -16,8 +16,8 @@ from pulpit.store.tasks import Task
 from pulpit.tasks import queue
 from pulpit.tasks.completion import Completion, canceled, end, error_report
 from pulpit.tasks.schedules import Scheduler, coming_slot, first_slot, meet_slots
-from support.catalogue import check
 from support.database import log
+from support.made_events import check
 
 NOON = datetime(2031, 5, 4, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -1,4 +1,4 @@
-"""Where brokers are and who asks there: every spelling of a URL that brokers and clients know."""
+"""Broker addresses and logins, in every spelling of a URL that brokers and clients know."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -5,8 +5,8 @@ from typing import Any, Final
 import pytest
 
 from support.api import V1, V2, Api
-from support.catalogue import check
 from support.database import log
+from support.made_events import check
 
 TASK: Final = "it queues a task, which is announced by tasks.*"
 ASKS: Final = "it only asks"

@@ -8,7 +8,7 @@ import pytest
 from pulpit.store import repositories, tasks, units
 from pulpit.store.units import NewUnit, StoredFile
 from support.api import V2, Api
-from support.changes import NOBODY
+from support.database import NOBODY
 
 CREATED = datetime(2031, 5, 4, 10, tzinfo=UTC)
 ORPHANS = f"{V2}/content/orphans/"

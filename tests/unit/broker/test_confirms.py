@@ -1,4 +1,4 @@
-"""Publisher confirms: few frames, and never one too early."""
+"""Publisher confirms: as few frames as possible, and none too early."""
 
 import struct
 from collections.abc import Callable

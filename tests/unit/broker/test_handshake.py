@@ -1,4 +1,4 @@
-"""The first bytes of a client."""
+"""A client's first bytes."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Names that fit patterns, and what grants allow."""
+"""Name patterns, and what grants allow."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Queues: what becomes of messages whose queue goes away under them."""
+"""Queues: what happens to a message whose queue is deleted while it is being handled."""
 
 from pamqp import commands
 

@@ -1,4 +1,4 @@
-"""Routing: remembered answers must not outlive a change."""
+"""Routing: cached results are dropped when a binding changes."""
 
 from pamqp import commands
 

@@ -1,4 +1,4 @@
-"""The store: batches in order, nothing confirmed too early, and a disk that refuses for a while."""
+"""The store: batches in order, no confirm too early, and a disk that fails for a while."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The files that say who may log in and what they may do."""
+"""The users and permissions files."""
 
 from pathlib import Path
 

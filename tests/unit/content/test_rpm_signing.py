@@ -12,7 +12,7 @@ from pulpit.content.rpm.signatures import dearmored, verified_by
 from pulpit.content.rpm.signing import MOST_OUTPUT, Signer
 from pulpit.errors import ConfigurationError, WorkFailed
 from pulpit.settings import SigningSettings
-from support.keeper import Keeper, somebody
+from support.openpgp import Keeper, somebody
 
 LIST = b"<repomd/>\n"
 

@@ -1,4 +1,4 @@
-"""An event as a message of either AMQP: its bytes, what is the same on every attempt, and what is left out."""
+"""Events as AMQP messages: their bytes, what stays the same on every attempt, and what is left out."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from pulpit.delivery.notifiers.amqp091_message import MessageWriter, properties
 from pulpit.delivery.notifiers.amqp_listener import Format, delivered, message, routing_key
 from pulpit.delivery.notifiers.port import DELIVERED
 from pulpit.events import own_trace
-from support.happenings import event
+from support.made_events import event
 
 TASK = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"
 

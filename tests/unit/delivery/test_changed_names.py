@@ -1,4 +1,4 @@
-"""Listeners that want some packages alone are told by all that an event has changed, not by what its message names."""
+"""Listeners that want certain packages are matched with all changes of an event, not only those in its message."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The delivery engine with a notifier that does what its story says; everything else is real."""
+"""The delivery engine with a notifier that returns what a test says."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from pulpit.fire import fire
 from pulpit.store import dead_letters, listeners
 from pulpit.store.database import HANDED_OVER, Database
 from support.database import fail, fire_one, fresh, log
-from support.stories import SOON, Engine, Story, Teller, until
+from support.scripted_notifier import SOON, Engine, Story, Teller, until
 
 
 @pytest.fixture

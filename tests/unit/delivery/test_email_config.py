@@ -1,4 +1,4 @@
-"""What an email listener and the `[email]` section may be given."""
+"""The configuration of an email listener, and the section `[email]`."""
 
 from datetime import timedelta
 from pathlib import Path

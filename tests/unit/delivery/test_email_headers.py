@@ -1,4 +1,4 @@
-"""Header fields of mail, read back by three readers: one of its own, and the two of the standard library."""
+"""Mail header fields, read back by three parsers: one written for this test and the two of the standard library."""
 
 import base64
 import binascii

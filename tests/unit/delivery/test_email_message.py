@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pulpit.delivery.notifiers import email_message
 from pulpit.delivery.notifiers.email_config import DEFAULT_SUBJECT, Mailing
-from support.happenings import NOON, event
+from support.made_events import NOON, event
 
 MAILING = Mailing(subject=DEFAULT_SUBJECT, addresses=("joe@example.com",), digest=None)
 SENDER = Address("Pulp", addr_spec="pulp@example.com")

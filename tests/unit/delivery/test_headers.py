@@ -1,4 +1,4 @@
-"""What travels beside an event's body: signatures and CloudEvents attributes."""
+"""Headers beside an event's body: signatures and CloudEvents attributes."""
 
 from datetime import UTC, datetime
 from urllib.parse import unquote
@@ -11,7 +11,7 @@ from standardwebhooks import Webhook
 from pulpit.clock import system_clock
 from pulpit.delivery import headers as event_headers
 from pulpit.delivery.headers import attributes, http_headers
-from support.happenings import event
+from support.made_events import event
 
 FIRST, SECOND = event_headers.new_secret(), event_headers.new_secret()
 

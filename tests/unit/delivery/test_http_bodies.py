@@ -1,4 +1,4 @@
-"""What receivers of http listeners read, in each format, and who is not called by what strangers wrote."""
+"""The bodies of http listeners in each format; an untrusted text cannot mention anyone."""
 
 import asyncio
 import json

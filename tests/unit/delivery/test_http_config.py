@@ -1,4 +1,4 @@
-"""What an http listener may be given."""
+"""The configuration of an http listener."""
 
 import contextlib
 from typing import Any

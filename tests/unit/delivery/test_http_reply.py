@@ -1,4 +1,4 @@
-"""Reading what a webhook's receiver answers."""
+"""Reading a webhook receiver's reply."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Listeners with lanes: order within a repository, and no repository that waits for another; kills and all."""
+"""Listeners with lanes: order within a repository, no waiting between repositories, also after a kill."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from pulpit.store import listeners
 from pulpit.store.database import Database
 from support.chaos import seeded
 from support.database import fresh, log
-from support.stories import Engine, Story, until
+from support.scripted_notifier import Engine, Story, until
 
 KILLS = int(os.environ.get("PULPIT_LANE_KILLS", "12"))
 SEED = int(os.environ.get("PULPIT_LANE_KILLS_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)

@@ -1,11 +1,11 @@
-"""How listeners share the log's end and the loop."""
+"""How listeners share the end of the log, and the event loop."""
 
 import asyncio
 
 import pytest
 
 from pulpit.delivery.log_reader import MOST_EVENTS, RecentEvents, Turns
-from support.happenings import event
+from support.made_events import event
 
 
 def test_few_readers_wait_for_nothing() -> None:

@@ -1,4 +1,4 @@
-"""A notifier of a third party: what it does costs its listeners alone, in a bounded time, and secrets stay so."""
+"""A plug-in notifier: its faults affect only its own listeners, in a bounded time, and secrets stay hidden."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from pulpit.delivery.notifiers.port import DELIVERED, Delivered, Gone, Notifier,
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.listener_options import BUILT_IN, ListenerKind, Option, OptionType
-from support.happenings import event
+from support.made_events import event
 
 HUSH = "hush-hush"
 KIND = ListenerKind(

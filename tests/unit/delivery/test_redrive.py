@@ -1,4 +1,4 @@
-"""Dead letters that are sent again: to whom, in which order, and what becomes of them."""
+"""Dead letters that are sent again: to whom, in which order, and with which result."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Conditions and ranges, as RFC 9110 judges them."""
+"""Conditional requests and ranges by RFC 9110."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Which form of a page a client gets."""
+"""Which form of a folder's page a client gets."""
 
 import math
 

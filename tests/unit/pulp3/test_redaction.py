@@ -1,4 +1,4 @@
-"""Failures of a Pulp 3 as they may be told to everybody."""
+"""Error messages of a Pulp 3 without what must stay secret."""
 
 import pytest
 from hypothesis import given

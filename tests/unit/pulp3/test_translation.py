@@ -1,4 +1,4 @@
-"""Rows of the outbox as events: what is there, what is missing, and what nobody has thought of."""
+"""Outbox rows as events: complete ones, incomplete ones, and unexpected ones."""
 
 import json
 from dataclasses import replace

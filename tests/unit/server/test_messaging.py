@@ -1,4 +1,4 @@
-"""The way to a broker outside, as the configuration describes it."""
+"""The connection to an external broker as the configuration describes it."""
 
 from pathlib import Path
 

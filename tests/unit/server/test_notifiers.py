@@ -1,4 +1,4 @@
-"""Which kinds of notifiers an installation has, and why some cannot be used there."""
+"""The kinds of notifiers of an installation, and why some cannot be used."""
 
 from importlib.metadata import EntryPoint
 from typing import Any

@@ -1,4 +1,4 @@
-"""How a process ends: a stop that something holds up is cut off, and says so."""
+"""The end of a process: a stop that takes too long is cut off, with a log line."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""Whatever a key of the configuration says, the start is refused in one sentence that names the key, or goes on."""
+"""Any value of a configuration key: the server starts, or refuses with a sentence that names the key."""
 
 import asyncio
 from collections.abc import Mapping

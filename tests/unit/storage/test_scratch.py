@@ -1,4 +1,4 @@
-"""Scratch belongs to the work that made it while that lives, and is swept when it is dead."""
+"""A scratch folder belongs to its task while that lives, and is removed when it is dead."""
 
 import hashlib
 import os

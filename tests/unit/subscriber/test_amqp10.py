@@ -1,4 +1,4 @@
-"""Messages of AMQP 1.0, as subscribers see them."""
+"""AMQP 1.0 messages as subscribers get them."""
 
 from typing import Any
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Commands for events: order within a lane, tries until success or the dead letters, and a position that waits."""
+"""Commands for events: order within a lane, retries until success or the dead letters, and the position behind them."""
 
 import asyncio
 import json

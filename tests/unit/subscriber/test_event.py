@@ -1,4 +1,4 @@
-"""Messages read as events, those of strangers too."""
+"""Messages read as events, those of other programs too."""
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pulpit.subscriber.event import Event, Message, read
-from support.happenings import NOON
+from support.made_events import NOON
 
 
 def message(

@@ -1,4 +1,4 @@
-"""What a repository's counter shows to be missing."""
+"""Missing events, found by a repository's counter."""
 
 from datetime import UTC, datetime, timedelta
 

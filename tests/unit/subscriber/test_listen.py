@@ -1,4 +1,4 @@
-"""What `pulpit listen` does with its options, and how it shows a message."""
+"""The options of `pulpit listen`, and how it prints a message."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What is left of arrivals when their line is lost."""
+"""Deliveries that are left when their connection is lost."""
 
 import asyncio
 

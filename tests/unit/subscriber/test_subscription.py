@@ -1,4 +1,4 @@
-"""What is remembered of handled events."""
+"""What a subscription remembers of handled events."""
 
 from pulpit.subscriber.subscription import HandledIds
 

@@ -21,8 +21,8 @@ from pulpit.tasks import queue
 from pulpit.tasks.completion import Completion, canceled, end, failed
 from pulpit.tasks.recovery import sweep
 from pulpit.tasks.reports import call_report
-from support.catalogue import check
 from support.database import fresh, log, told
+from support.made_events import check
 
 NOTHING = {"added": 0, "removed": 0, "replaced": 0, "truncated": False, "units": []}
 

@@ -11,7 +11,7 @@ from pulpit.store.history import Ending
 from pulpit.store.tasks import EndedTask
 from pulpit.store.units import NewUnit
 from pulpit.tasks import queue
-from support.changes import NOBODY
+from support.database import NOBODY
 from support.page import Page
 
 HOSTILE = "<script>alert(1)</script>\u202e"

@@ -1,4 +1,4 @@
-"""The engine: what two of them say to each other."""
+"""The engine, talking to another one."""
 
 import gc
 import sys

@@ -1,4 +1,4 @@
-"""Messages of AMQP 1.0, held against Proton's own codec."""
+"""AMQP 1.0 messages, compared with Proton's own codec."""
 
 import importlib
 from dataclasses import replace

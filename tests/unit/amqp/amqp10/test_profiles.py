@@ -1,4 +1,4 @@
-"""What each broker understands by an address."""
+"""How each broker addresses an exchange."""
 
 import pytest
 

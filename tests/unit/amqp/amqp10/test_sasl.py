@@ -1,4 +1,4 @@
-"""The login: a client against a server without a network, and against what liars send."""
+"""The login: a client with a server, without a network, and with invalid input."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Users with few rights, the same for both brokers: in the files of the embedded one, and as RabbitMQ imports them."""
+"""Users with few rights, the same for both brokers: as files of the embedded one, and as RabbitMQ imports them."""
 
 import base64
 import hashlib

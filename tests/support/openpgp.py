@@ -1,4 +1,4 @@
-"""Whoever signs: a key of OpenPGP in a separate folder, and what is done with it."""
+"""An OpenPGP key in a folder of its own, and what is signed with it."""
 
 import shutil
 import subprocess

@@ -1,5 +1,9 @@
-"""The embedded broker alone, in a separate process that can be killed."""
+"""The embedded broker alone: in a process that can be killed, or in a thread of the test, to look inside.
 
+Run as a script the file is the process, with the settings as JSON.
+"""
+
+import asyncio
 import contextlib
 import json
 import os
@@ -7,16 +11,19 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 
 from pulpit.broker.config import BrokerConfig
-from pulpit.broker.server import run
+from pulpit.broker.server import Broker, run
 from pulpit.broker.users import UserFiles
 from support.waiting import until
+
+T = TypeVar("T")
 
 
 class BrokerProcess:
@@ -79,6 +86,61 @@ def broker_process(folder: Path, **settings: Any) -> Iterator[BrokerProcess]:
         yield broker
     finally:
         broker.stop()
+
+
+class BrokerThread:
+    """A running broker and its loop."""
+
+    def __init__(self, config: BrokerConfig) -> None:
+        self._config = config
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="broker")
+        self.broker = Broker(config)
+        self.port = 0
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        self._thread.start()
+        assert self._ready.wait(60)
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(60)
+
+    def ask(self, question: Callable[[Broker], T]) -> T:
+        """Ask on the broker's own thread."""
+
+        async def answer() -> T:
+            return question(self.broker)
+
+        return asyncio.run_coroutine_threadsafe(answer(), self._loop).result(20)
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ended = asyncio.Event()
+        try:
+            async with self.broker:
+                self.port = self.broker.port
+                self._ready.set()
+                await self._ended.wait()
+        except BaseException as error:  # noqa: BLE001 - it is raised in the test's thread
+            self._failure = error
+            self._ready.set()
+
+
+@contextlib.contextmanager
+def broker_thread(**settings: Any) -> Iterator[BrokerThread]:
+    """Run a broker on a free port."""
+    thread = BrokerThread(BrokerConfig(**({"port": 0, "data_dir": None} | settings)))
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.stop()
 
 
 def _main(text: str) -> None:

@@ -1,4 +1,4 @@
-"""A TCP forwarder whose connections can be cut, to be the network that fails."""
+"""A TCP proxy whose connections a test can cut, to stand for a failing network."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""A delivery engine whose notifier does what a test's story says; everything else is real."""
+"""A real delivery engine whose notifier returns what a test says."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Bytes that were good until somebody touched them, for fuzz tests."""
+"""Valid bytes with a few changes, for fuzz tests."""
 
 from hypothesis import strategies as st
 
