@@ -1,17 +1,14 @@
-"""Logins: who may connect, and the SASL mechanisms by which clients say who they are."""
+"""Verifies logins without blocking the loop, and throttles failures."""
 
 import asyncio
 import logging
-import unicodedata
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Final
 
-from pulpit.amqp.amqp091 import tables
 from pulpit.broker.config import BrokerConfig, BrokerUser
 from pulpit.broker.permissions import AllRights, GrantedRights, Rights
-from pulpit.broker.refusals import syntax_error
+from pulpit.broker.sasl import Attempt, Verdict
 
 MAX_ADDRESSES: Final = 4096
 """Addresses whose failures are remembered; the oldest is forgotten first."""
@@ -20,25 +17,7 @@ MAX_DOUBLINGS: Final = 4
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Attempt:
-    """A login attempt; `password` is None if a certificate vouches for the name."""
-
-    mechanism: str
-    user: str
-    password: str | None
-    address: str
-    local: bool
-
-    def __repr__(self) -> str:
-        return f"Attempt({self.mechanism}, {self.user!r}, {self.address})"
-
-
-Verdict = Callable[[Attempt, bool], None]
-"""Called once with the attempt and whether it is accepted."""
-
-
-class Authenticator:
+class PasswordAuthenticator:
     """Compares with the configured users; each failure from an address delays the next refusal longer."""
 
     def __init__(self, config: BrokerConfig) -> None:
@@ -101,49 +80,3 @@ class Authenticator:
         if user is None or not (user.anywhere or attempt.local):
             return False
         return user.by_certificate if attempt.password is None else user.password.fits(attempt.password)
-
-
-# -- SASL: what a client's first response says
-
-Credentials = tuple[str, str]
-"""Login and password."""
-
-
-def composed(login: str) -> str:
-    """Return the normalised form of a login, however its accents were typed (RFC 8265)."""
-    return unicodedata.normalize("NFC", login)
-
-
-def plain(response: bytes) -> Credentials:
-    """RFC 4616: an unused identity, the name and the password, separated by NUL."""
-    parts = response.split(b"\0")
-    if len(parts) != 3:  # noqa: PLR2004 - the three parts above
-        raise syntax_error("the response to PLAIN is no name and password")
-    return composed(_text(parts[1])), _text(parts[2])
-
-
-def amqplain(response: bytes) -> Credentials:
-    """AMQP's own mechanism: a table without its length that contains LOGIN and PASSWORD."""
-    try:
-        values = tables.read_entries(response)
-    except tables.BadTable as error:
-        raise syntax_error(f"the response to AMQPLAIN is no table: {error}") from error
-    login, password = values.get("LOGIN"), values.get("PASSWORD")
-    if not isinstance(login, str | bytes) or not isinstance(password, str | bytes):
-        raise syntax_error("the response to AMQPLAIN lacks LOGIN or PASSWORD")
-    return composed(_text(login)), _text(password)
-
-
-def _text(raw: bytes | str) -> str:
-    """Decode UTF-8 as in RFC 4616; Latin-1 of some clients is accepted too."""
-    if isinstance(raw, str):
-        return raw
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
-
-
-MECHANISMS: Final[Mapping[str, Callable[[bytes], Credentials]]] = {"PLAIN": plain, "AMQPLAIN": amqplain}
-"""Mechanisms with a password; EXTERNAL takes the name from the client's certificate."""
-EXTERNAL: Final = "EXTERNAL"

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Final
 
 from pulpit.broker import handshake
-from pulpit.broker.authenticator import EXTERNAL, MECHANISMS, Attempt, Authenticator
 from pulpit.broker.channel import Channel, ConnectionContext
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.connection_methods import (
@@ -51,6 +50,7 @@ from pulpit.broker.refusals import (
     unexpected_frame,
 )
 from pulpit.broker.resources import Timers
+from pulpit.broker.sasl import EXTERNAL, MECHANISMS, Attempt, Authenticator
 from pulpit.broker.store import Store
 from pulpit.broker.virtualhost import VirtualHost
 

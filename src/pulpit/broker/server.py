@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from pulpit.broker import schema
-from pulpit.broker.authenticator import Authenticator
+from pulpit.broker.authenticator import PasswordAuthenticator
 from pulpit.broker.config import BrokerConfig, BrokerUser
 from pulpit.broker.connection import BrokerState
 from pulpit.broker.recovery import NewerStore, Stored, prepare, recover
@@ -73,7 +73,7 @@ class Broker:
 
     def __init__(self, config: BrokerConfig) -> None:
         self.config: Final = config
-        self._authenticator: Final = Authenticator(config)
+        self._authenticator: Final = PasswordAuthenticator(config)
         self._exits: Final = contextlib.AsyncExitStack()
         self._sockets: Sockets | None = None
         self._server: asyncio.Server | None = None

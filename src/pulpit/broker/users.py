@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pulpit.broker.authenticator import composed
 from pulpit.broker.config import BrokerUser, guest
 from pulpit.broker.permissions import KINDS, OPERATIONS, Grant
+from pulpit.broker.sasl import composed
 from pulpit.errors import ConfigurationError
 from pulpit.net.config_files import read_secret, read_trusted
 from pulpit.net.passwords import Password

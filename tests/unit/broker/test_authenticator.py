@@ -5,14 +5,15 @@ import base64
 import hashlib
 from collections.abc import Mapping
 
-from pulpit.broker.authenticator import Attempt, Authenticator
+from pulpit.broker.authenticator import PasswordAuthenticator
 from pulpit.broker.config import BrokerConfig, BrokerUser, guest
 from pulpit.broker.permissions import Grant
+from pulpit.broker.sasl import Attempt
 from pulpit.net.passwords import Password
 
 
-def authenticator(users: Mapping[str, BrokerUser]) -> Authenticator:
-    return Authenticator(BrokerConfig(data_dir=None, users=users, failed_login_delay=0.0))
+def authenticator(users: Mapping[str, BrokerUser]) -> PasswordAuthenticator:
+    return PasswordAuthenticator(BrokerConfig(data_dir=None, users=users, failed_login_delay=0.0))
 
 
 def attempt(user: str, password: str | None, *, local: bool = True) -> Attempt:
@@ -21,7 +22,7 @@ def attempt(user: str, password: str | None, *, local: bool = True) -> Attempt:
 
 
 async def judged(
-    authenticator: Authenticator, asked: Attempt, *, meanwhile: Mapping[str, BrokerUser] | None = None
+    authenticator: PasswordAuthenticator, asked: Attempt, *, meanwhile: Mapping[str, BrokerUser] | None = None
 ) -> bool:
     answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     authenticator.authenticate(asked, lambda _attempt, accepted: answered.set_result(accepted))
