@@ -3,10 +3,9 @@
 
 import json
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pulpit.errors import InvalidValue
 from pulpit.text import shown
@@ -76,9 +75,11 @@ _WILDCARDS: Final = frozenset({ANY_WORD, ANY_WORDS})
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Event:
-    """One entry of the event log; identical on every attempt, for every listener, over every transport."""
+class Event(NamedTuple):
+    """One entry of the event log; identical on every attempt, for every listener, over every transport.
+
+    A named tuple, because the log is read by hundreds of thousands: making one takes a quarter of a dataclass's time.
+    """
 
     number: int
     """Position in the log, from 1, growing, unique."""

@@ -1,7 +1,6 @@
 """Several events in one webhook request: gathered, acknowledged together, halved when the receiver refuses them."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -25,7 +24,7 @@ SECRET = "whsec_" + "A" * 43 + "="
 def events(*numbers: int, age: float = 0) -> list[Event]:
     happened = system_clock() - timedelta(seconds=age)
     return [
-        replace(event(number), occurred_at=happened, body=event(number).body.replace("{", f'{{"n":{number},', 1))
+        event(number)._replace(occurred_at=happened, body=event(number).body.replace("{", f'{{"n":{number},', 1))
         for number in numbers
     ]
 
@@ -100,7 +99,7 @@ def test_events_are_gathered_for_as_long_as_was_asked_and_not_when_there_are_eno
 
 
 def test_a_batch_has_a_mebibyte_at_most() -> None:
-    large = [replace(one, body=one.body[:-1] + f',"x":"{"x" * 600_000}"}}') for one in events(1, 2)]
+    large = [one._replace(body=one.body[:-1] + f',"x":"{"x" * 600_000}"}}') for one in events(1, 2)]
     _, far = delivered_to_sink([*large, *events(3)], batch="9")
     assert [told(call) for call in far.calls] == [[1], [2, 3]]
 

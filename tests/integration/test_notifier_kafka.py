@@ -111,7 +111,7 @@ def test_brokers_that_are_away_are_told_in_a_sentence() -> None:
 def test_a_message_that_is_too_large_is_a_dead_letter_and_the_next_goes_on(cluster: Cluster) -> None:
     async def story() -> None:
         kind = Kafka(KafkaBrokers(servers=cluster.servers), "large")
-        large = replace(event(1), body=event(1).body + " " * 2**21)
+        large = event(1)._replace(body=event(1).body + " " * 2**21)
         outcomes = await kind.open({}).deliver([large, event(2), large])
         assert [type(outcome) for outcome in outcomes] == [Refused, Delivered, Refused]
         await kind.close()

@@ -168,11 +168,11 @@ def test_a_stream_of_others_is_used_as_it_is_and_told_if_it_does_not_fit(server:
         (overlapping,) = await deliver(kind, 2, config={"stream": "MINE", "subject": "theirs.{event_type}"})
         assert isinstance(overlapping, Retry)
         assert "overlap" in overlapping.reason
-        large = replace(event(3), body=event(3).body + " " * 900)
+        large = event(3)._replace(body=event(3).body + " " * 900)
         notifier = kind.open({"subject": "theirs.{event_type}"})
         outcomes = await notifier.deliver([large, event(4)])
         assert [type(one) for one in outcomes] == [Refused, Delivered], outcomes
-        huge = replace(event(5), body=event(5).body + " " * 2**21)
+        huge = event(5)._replace(body=event(5).body + " " * 2**21)
         (refused,) = await notifier.deliver([huge])
         assert isinstance(refused, Refused)
         assert "more than the NATS server takes" in refused.reason
@@ -291,7 +291,7 @@ def test_odd_configurations_are_refused_in_a_sentence(server: NatsServer) -> Non
         with pytest.raises(InvalidValue) as caught:
             kind.check_config(wrong)
         assert caught.value.property_names == ["notifier_config"]
-    odd = replace(event(1), repo_id="a b.*>ü", result=None)
+    odd = event(1)._replace(repo_id="a b.*>ü", result=None)
     assert subject_of(odd, "p.{repo_id}.{result}.{event_type}") == "p.a_b____._.repo.sync.finish"
 
 

@@ -22,7 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 from pulpit.events import Event
-from pulpit.store.prepared import commit, execute
+from pulpit.store.driver import commit, execute
 from pulpit.store.wakeups import Wakeup
 
 LOCK_WAIT_MS: Final = 30_000
@@ -112,10 +112,11 @@ def _was_spoken_to(connection: Connection) -> bool:
 
 @dataclass(slots=True)
 class Transaction:
-    """A transaction that writes; its wakeups are sent once it is committed."""
+    """A transaction that writes; readers are woken once it is committed."""
 
     connection: Connection
     wakeups: set[Wakeup] = field(default_factory=set)
+    """What readers are to look for besides its events."""
     events: list[Event] = field(default_factory=list)
     """Events that it appended to the log, in order."""
 
@@ -123,29 +124,35 @@ class Transaction:
 class _Begun:
     """A transaction begun on the driver; a class, because a generator-based context manager is slower."""
 
-    __slots__ = ("_connection", "_connections", "_driver", "_is_autocommit")
+    __slots__ = ("_connection", "_connections", "_driver", "_statement")
 
-    def __init__(self, connections: Connections, *, is_autocommit: bool) -> None:
+    def __init__(self, connections: Connections, statement: str | None) -> None:
+        """Prepare without beginning.
+
+        Args:
+            connections: where it takes its connection.
+            statement: what begins it on SQLite, psycopg does so by itself; `None` if each statement is a transaction
+                of its own.
+        """
         self._connections = connections
-        self._is_autocommit = is_autocommit and not connections.is_sqlite
-        """Whether each statement is a transaction of its own, so that PostgreSQL gets no BEGIN and no COMMIT."""
+        self._statement = statement
 
-    def begin(self, statement: str) -> Connection:
-        """Begin; on SQLite by `statement`."""
+    def begin(self) -> Connection:
         try:
             self._connection = self._connections.take()
         except (DBAPIError, PoolTimeout) as error:
             raise _told(error) from error
         driver: Any = self._connection.connection.dbapi_connection
         self._driver = driver
-        if self._connections.is_sqlite:  # psycopg begins by itself
-            try:
-                execute(self._connection, statement)
-            except BaseException as error:
-                self.give_up(error)
-                raise
-        elif self._is_autocommit:
-            driver.autocommit = True
+        try:
+            if not self._connections.is_sqlite:
+                if driver.autocommit is not (self._statement is None):
+                    driver.autocommit = self._statement is None
+            elif self._statement is not None:
+                execute(self._connection, self._statement)
+        except BaseException as error:
+            self.give_up(error)
+            raise
         return self._connection
 
     def end(self, error: BaseException | None) -> None:
@@ -156,10 +163,8 @@ class _Begun:
         try:
             if self._connection.in_transaction():
                 self._connection.commit()
-            else:
+            elif self._statement is not None:
                 commit(self._connection)
-            if self._is_autocommit:
-                self._driver.autocommit = False
         except BaseException as failure:
             self.give_up(failure)
             raise
@@ -169,8 +174,6 @@ class _Begun:
         """Roll back and return the connection to the pool; raises the translation of a database error."""
         try:
             self._driver.rollback()
-            if self._is_autocommit:
-                self._driver.autocommit = False
         except Exception:  # noqa: BLE001 - the first error has been reported already
             self._connection.invalidate()
         self._connection.close()
@@ -189,10 +192,10 @@ class Reading(_Begun):
     __slots__ = ()
 
     def __init__(self, connections: Connections) -> None:
-        super().__init__(connections, is_autocommit=True)
+        super().__init__(connections, "BEGIN" if connections.is_sqlite else None)
 
     def __enter__(self) -> Connection:
-        return self.begin("BEGIN")
+        return self.begin()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.end(error)
@@ -204,13 +207,13 @@ class Writing(_Begun):
     __slots__ = ("_committed", "_transaction")
 
     def __init__(
-        self, connections: Connections, committed: Callable[[Transaction], None], *, is_autocommit: bool
+        self, connections: Connections, committed: Callable[[Transaction], None], *, is_one_statement: bool
     ) -> None:
-        super().__init__(connections, is_autocommit=is_autocommit)
+        super().__init__(connections, None if is_one_statement else "BEGIN IMMEDIATE")
         self._committed = committed
 
     def __enter__(self) -> Transaction:
-        self._transaction = Transaction(self.begin("BEGIN IMMEDIATE"))
+        self._transaction = Transaction(self.begin())
         return self._transaction
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

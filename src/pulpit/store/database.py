@@ -159,19 +159,21 @@ class Database:
         """Open a transaction that commits when the block ends and rolls back if it raises.
 
         Args:
-            is_one_statement: it executes no more than one, which is then committed by itself: on PostgreSQL one
-                round trip instead of three.
+            is_one_statement: it executes no more than one on the driver, which then commits by itself: on PostgreSQL
+                one round trip instead of three.
 
         Raises:
             StorageFull: the disk is full; nothing was written.
             DatabaseUnavailable: the database does not respond; as far as is known nothing was written.
         """
-        return Writing(self._connections, self._committed, is_autocommit=is_one_statement)
+        return Writing(self._connections, self._committed, is_one_statement=is_one_statement)
 
     def _committed(self, transaction: Transaction) -> None:
-        if self.on_events and 0 < len(transaction.events) <= HANDED_OVER:
-            self.on_events(transaction.events)
-            transaction.wakeups.discard(Wakeup.EVENTS)
+        if transaction.events:
+            if self.on_events and len(transaction.events) <= HANDED_OVER:
+                self.on_events(transaction.events)
+            else:
+                self._wakeups.send(Wakeup.EVENTS)
         for wakeup in transaction.wakeups:
             self._wakeups.send(wakeup)
 

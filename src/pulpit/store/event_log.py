@@ -7,17 +7,14 @@ draws a number and holds it until it has committed, so no reader can skip a numb
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Dialect, bindparam, delete, func, insert, or_, select, text, update
-from sqlalchemy.sql import ClauseElement
+from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 
 from pulpit.events import Event
 from pulpit.store.database import Transaction
-from pulpit.store.prepared import Prepared, execute, inserting
-from pulpit.store.schema import dead_letters, event_counters, events, idempotency_keys, listeners, read_time
-from pulpit.store.wakeups import Wakeup
+from pulpit.store.driver import execute, inserting
+from pulpit.store.schema import dead_letters, events, idempotency_keys, listeners, read_time, stored_time
 
 SCANNED_AT_ONCE: Final = 20_000
 """Events that one search examines."""
@@ -32,51 +29,40 @@ LONGEST_KEY: Final = 255
 
 _LOCK: Final = 7085747
 _POSTGRESQL_LOCK: Final = f"SELECT pg_advisory_xact_lock({_LOCK})"
-_ENTERED: Final = tuple(column.name for column in events.c if column is not events.c.number)
-_ONE: Final = text("1")
 
+_ENTERED: Final = "id, event_type, repo_id, result, occurred_at, traceparent, body"
+"""The columns that the caller knows, in the order of the statements' parameters."""
 
-def _sqlite_append(_dialect: Dialect) -> ClauseElement:
-    return insert(events).values({name: bindparam(name) for name in _ENTERED})
-
-
-def _sqlite_count(dialect: Dialect) -> ClauseElement:
-    first = inserting(dialect)(event_counters).values(repo_id=bindparam("repo_id"), last_number=_ONE)
-    counting: ClauseElement = _or_next(first)
-    return counting
-
-
-def _or_next(first: Any) -> Any:
-    """Upsert a repository's counter: its first number, or the one after its last."""
-    last = event_counters.c.last_number
-    return first.on_conflict_do_update(index_elements=["repo_id"], set_={"last_number": last + _ONE}).returning(last)
-
-
-def _postgresql_append(dialect: Dialect, *, counted: bool) -> ClauseElement:
-    """Lock the log, count and insert in one statement: each round trip to the server costs more than the rest.
-
-    Each step selects from the one before, so the lock is taken before a number is drawn.
-    """
-    before = select(func.pg_advisory_xact_lock(text(str(_LOCK)))).cte("locked")
-    values: dict[str, Any] = {name: bindparam(name, type_=events.c[name].type) for name in _ENTERED}
-    if counted:
-        first = select(values["repo_id"], _ONE).select_from(before)
-        before = _or_next(inserting(dialect)(event_counters).from_select(["repo_id", "last_number"], first)).cte(
-            "counted"
-        )
-        values["repo_number"] = before.c.last_number
-    entered = select(*values.values()).select_from(before)
-    return insert(events).from_select(_ENTERED, entered).returning(events.c.number, events.c.repo_number)
-
-
-# Statements are built once: building one takes longer than running it.
-_following: Final = select(events).where(events.c.number > bindparam("position"))
-_SQLITE_COUNT: Final = Prepared(_sqlite_count)
-_SQLITE_APPEND: Final = Prepared(_sqlite_append)
-_POSTGRESQL_APPEND: Final = Prepared(partial(_postgresql_append, counted=False))
-_POSTGRESQL_COUNT_AND_APPEND: Final = Prepared(partial(_postgresql_append, counted=True))
+# An event is one statement on both databases: on SQLite a trigger keeps the counter from which the next event of the
+# repository draws its number, on PostgreSQL each step selects from the one before, so that the lock is taken before a
+# number is drawn.
+_SQLITE_APPEND: Final = f"""
+INSERT INTO events ({_ENTERED}) VALUES (?, ?, ?, ?, ?, ?, ?)
+RETURNING number, repo_number
+"""  # noqa: S608 - our own names
+_SQLITE_COUNT_AND_APPEND: Final = f"""
+INSERT INTO events ({_ENTERED}, repo_number) VALUES (?, ?, ?, ?, ?, ?, ?,
+    ifnull((SELECT last_number FROM event_counters WHERE repo_id = ?), 0) + 1)
+RETURNING number, repo_number
+"""  # noqa: S608 - our own names
+_POSTGRESQL_APPEND: Final = f"""
+WITH locked AS ({_POSTGRESQL_LOCK})
+INSERT INTO events ({_ENTERED}) SELECT %s, %s, %s, %s, %s, %s, %s FROM locked
+RETURNING number, repo_number
+"""  # noqa: S608 - our own names
+_POSTGRESQL_COUNT_AND_APPEND: Final = f"""
+WITH locked AS ({_POSTGRESQL_LOCK}),
+    entered ({_ENTERED}) AS (SELECT %s, %s, %s, %s, %s, %s, %s FROM locked),
+    counted AS (
+        INSERT INTO event_counters (repo_id, last_number) SELECT repo_id, 1 FROM entered
+        ON CONFLICT (repo_id) DO UPDATE SET last_number = event_counters.last_number + 1
+        RETURNING last_number)
+INSERT INTO events ({_ENTERED}, repo_number) SELECT entered.*, last_number FROM entered, counted
+RETURNING number, repo_number
+"""  # noqa: S608 - our own names
+_SQLITE_READ_AFTER: Final = f"SELECT {', '.join(Event._fields)} FROM events WHERE number > ? ORDER BY number LIMIT ?"  # noqa: S608
+_POSTGRESQL_READ_AFTER: Final = _SQLITE_READ_AFTER.replace("?", "%s")
 _HEAD: Final = select(func.max(events.c.number))
-_READ_AFTER: Final = Prepared(lambda _: _following.order_by(events.c.number).limit(bindparam("most")))
 
 
 def lock(tx: Transaction) -> None:
@@ -106,27 +92,18 @@ def append(
 
     A counted event draws the next number of its repository.
     """
-    row: dict[str, Any] = {
-        "id": event_id,
-        "event_type": event_type,
-        "repo_id": repo_id,
-        "repo_number": None,
-        "result": result,
-        "occurred_at": occurred_at,
-        "traceparent": traceparent,
-        "body": body,
-    }
-    counted = counted and repo_id is not None
-    if tx.connection.dialect.name == "postgresql":
-        statement = _POSTGRESQL_COUNT_AND_APPEND if counted else _POSTGRESQL_APPEND
-        number, row["repo_number"] = statement.row(tx.connection, row)
+    row = (event_id, event_type, repo_id, result, stored_time(occurred_at), traceparent, body)
+    is_counted = counted and repo_id is not None
+    if tx.connection.dialect.name == "sqlite":
+        if is_counted:
+            cursor = execute(tx.connection, _SQLITE_COUNT_AND_APPEND, (*row, repo_id))
+        else:
+            cursor = execute(tx.connection, _SQLITE_APPEND, row)
     else:
-        if counted:
-            [row["repo_number"]] = _SQLITE_COUNT.row(tx.connection, row)
-        number = _SQLITE_APPEND.new_row(tx.connection, row)
-    event = Event(number=number, **row)
+        cursor = execute(tx.connection, _POSTGRESQL_COUNT_AND_APPEND if is_counted else _POSTGRESQL_APPEND, row)
+    [(number, repo_number)] = cursor.fetchall()
+    event = Event(number, event_id, event_type, repo_id, repo_number, result, occurred_at, traceparent, body)
     tx.events.append(event)
-    tx.wakeups.add(Wakeup.EVENTS)
     return event
 
 
@@ -148,19 +125,12 @@ def oldest(connection: Connection) -> int:
 
 def read_after(connection: Connection, number: int, *, limit: int) -> Sequence[Event]:
     """Return the next events after a position, at most `limit`, in order."""
+    statement = _SQLITE_READ_AFTER if connection.dialect.name == "sqlite" else _POSTGRESQL_READ_AFTER
     return [
-        Event(
-            number=row[0],
-            id=row[1],
-            event_type=row[2],
-            repo_id=row[3],
-            repo_number=row[4],
-            result=row[5],
-            occurred_at=read_time(row[6]),
-            traceparent=row[7],
-            body=row[8],
+        Event(number, id_, event_type, repo_id, repo_number, result, read_time(occurred_at), traceparent, body)
+        for number, id_, event_type, repo_id, repo_number, result, occurred_at, traceparent, body in execute(
+            connection, statement, (number, limit)
         )
-        for row in _READ_AFTER.rows(connection, {"position": number, "most": limit})
     ]
 
 

@@ -43,15 +43,20 @@ class Time(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - the port's form
         """Convert to microseconds."""
-        return None if value is None else (value - EPOCH) // _MICROSECOND
+        return None if value is None else stored_time(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - as above
         """Convert from microseconds."""
         return None if value is None else read_time(value)
 
 
+def stored_time(moment: datetime) -> int:
+    """Convert a time to the raw value of a `Time` column, bypassing SQLAlchemy."""
+    return (moment - EPOCH) // _MICROSECOND
+
+
 def read_time(microseconds: int) -> datetime:
-    """Convert a raw value of a `Time` column, bypassing SQLAlchemy."""
+    """Convert it back."""
     return EPOCH + timedelta(microseconds=microseconds)
 
 

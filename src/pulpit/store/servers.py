@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, sel
 from pulpit import __version__
 from pulpit.clock import system_clock
 from pulpit.store.database import Transaction, database_time
-from pulpit.store.prepared import inserting
+from pulpit.store.driver import inserting
 from pulpit.store.schema import listeners, servers, shared_secrets, tasks
 from pulpit.store.tasks import RUNNING
 

@@ -28,7 +28,7 @@ from pulpit.errors import MissingResource
 from pulpit.ids import object_id
 from pulpit.store.changes import Change, Recorder, UnitChange
 from pulpit.store.database import Transaction
-from pulpit.store.prepared import inserting
+from pulpit.store.driver import inserting
 from pulpit.store.schema import artifacts, associations, repositories, unit_files, units
 
 MOST_AT_ONCE: Final = 500

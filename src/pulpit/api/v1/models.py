@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -158,7 +158,7 @@ class EventDocument(Document):
 
 def event_document(event: Event) -> EventDocument:
     body = json.loads(event.body)
-    return EventDocument(**asdict(event), payload=body["payload"], call_report=body["call_report"])
+    return EventDocument(**event._asdict(), payload=body["payload"], call_report=body["call_report"])
 
 
 class EventsPage(Document):

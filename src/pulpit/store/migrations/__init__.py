@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import Connection, inspect, text
 
-HEAD: Final = "0019"
+HEAD: Final = "0020"
 """The newest step; a test compares it with `versions/`. With it a start need not import Alembic."""
 STEPS: Final = frozenset(f"{number:04}" for number in range(1, int(HEAD) + 1))
 """Every step of this version."""

@@ -1,0 +1,46 @@
+"""Statements run on the driver, for those that run so often that SQLAlchemy's overhead exceeds the database's.
+
+The drivers themselves cache prepared statements.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Dialect
+from sqlalchemy.exc import DBAPIError
+
+
+def execute(connection: Connection, text: str, parameters: Sequence[Any] = ()) -> Any:
+    """Run a statement on the driver, and return its cursor.
+
+    Raises:
+        DBAPIError: the driver's error, wrapped as SQLAlchemy does.
+    """
+    driver: Any = connection.connection.dbapi_connection
+    try:
+        return driver.execute(text, parameters)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _told(connection, text, error) from error
+
+
+def commit(connection: Connection) -> None:
+    """Commit a transaction that was begun on the driver; raises what `execute` raises."""
+    driver: Any = connection.connection.dbapi_connection
+    try:
+        driver.commit()
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _told(connection, "COMMIT", error) from error
+
+
+def _told(connection: Connection, text: str, error: Exception) -> BaseException:
+    dialect = connection.dialect
+    return DBAPIError.instance(text, None, error, dialect.loaded_dbapi.Error, dialect=dialect)
+
+
+def inserting(dialect: Dialect) -> Any:
+    """Return the `insert` that knows ON CONFLICT; only the dialect in use is imported."""
+    if dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert  # noqa: PLC0415 - see above
+    else:
+        from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment] # noqa: PLC0415 - see above
+    return insert
