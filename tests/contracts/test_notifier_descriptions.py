@@ -12,11 +12,14 @@ from pulpit.amqp.amqp091.publisher import Publisher
 from pulpit.amqp.amqp10.client import ClientSettings
 from pulpit.amqp.amqp10.publisher import Publisher as Publisher10
 from pulpit.clock import system_clock
-from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
+from pulpit.delivery.notifiers import amqp_listener, email_config
+from pulpit.delivery.notifiers.amqp091 import Amqp091
 from pulpit.delivery.notifiers.amqp10 import Amqp10
-from pulpit.delivery.notifiers.email import Email, EmailDisabled
+from pulpit.delivery.notifiers.email import Email
 from pulpit.delivery.notifiers.http import Http
+from pulpit.delivery.notifiers.kinds import SwitchedOff
 from pulpit.delivery.notifiers.port import NotifierType
+from pulpit.listener_options import AMQP, EMAIL
 from pulpit.settings import EmailSettings
 from support.made_events import event
 
@@ -49,11 +52,11 @@ KINDS: list[tuple[str, Callable[[], NotifierType], Mapping[str, Any], set[str]]]
         {"exchange": "pulp"},
         {"broker", "exchange", "address", "properties", "application_properties", "body"},
     ),
-    ("amqp off", Amqp091Disabled, {}, set()),
+    ("amqp off", lambda: SwitchedOff(AMQP, amqp_listener.check_config), {}, set()),
     ("http", lambda: Http(system_clock), HOOK, {"method", "url", "headers", "body"}),
     ("http misconfigured", lambda: Http(system_clock), {}, set()),
     ("email", lambda: Email(EmailSettings(), system_clock), MAIL, {"server", "from", "to", "subject", "message"}),
-    ("email off", EmailDisabled, MAIL, set()),
+    ("email off", lambda: SwitchedOff(EMAIL, email_config.read), MAIL, set()),
 ]
 
 

@@ -17,12 +17,14 @@ from pulpit.amqp.amqp10.client import ClientSettings
 from pulpit.amqp.amqp10.publisher import Publisher
 from pulpit.amqp.amqp10.types import ACCEPTED
 from pulpit.clock import system_clock
-from pulpit.delivery.notifiers.amqp091 import Amqp091Disabled
+from pulpit.delivery.notifiers import amqp_listener, email_config
 from pulpit.delivery.notifiers.amqp10 import Amqp10
-from pulpit.delivery.notifiers.email import Email, EmailDisabled
+from pulpit.delivery.notifiers.email import Email
 from pulpit.delivery.notifiers.http import Http
+from pulpit.delivery.notifiers.kinds import SwitchedOff
 from pulpit.delivery.notifiers.port import Delivered, NotifierType, Retry
 from pulpit.errors import InvalidValue
+from pulpit.listener_options import AMQP, EMAIL
 from pulpit.net.addresses import parse_networks
 from pulpit.settings import EmailSettings as Settings
 from support.amqp10 import needs_amqp10
@@ -76,12 +78,12 @@ async def email() -> AsyncIterator[World]:
 
 @contextlib.asynccontextmanager
 async def email_disabled() -> AsyncIterator[World]:
-    yield World(kind=EmailDisabled(), works={"addresses": ["joe@example.com"]}, hangs=None)
+    yield World(kind=SwitchedOff(EMAIL, email_config.read), works={"addresses": ["joe@example.com"]}, hangs=None)
 
 
 @contextlib.asynccontextmanager
 async def amqp_disabled() -> AsyncIterator[World]:
-    yield World(kind=Amqp091Disabled(), works={}, hangs=None)
+    yield World(kind=SwitchedOff(AMQP, amqp_listener.check_config), works={}, hangs=None)
 
 
 @contextlib.asynccontextmanager

@@ -15,8 +15,11 @@ import pytest
 import trustme
 
 from pulpit.clock import Clock, system_clock
-from pulpit.delivery.notifiers.email import Email, EmailDisabled
+from pulpit.delivery.notifiers import email_config
+from pulpit.delivery.notifiers.email import Email
+from pulpit.delivery.notifiers.kinds import SwitchedOff
 from pulpit.delivery.notifiers.port import Delivered, Later, Notifier, Outcome, Refused, Retry
+from pulpit.listener_options import EMAIL
 from pulpit.settings import EmailSettings as Settings
 from support.made_events import NOON, event
 from support.mailserver import MailServer, mailserver
@@ -484,7 +487,7 @@ def test_an_event_adds_no_header_and_no_recipient(poison: str) -> None:
 
 def test_nothing_is_sent_while_email_is_disabled() -> None:
     async def story() -> None:
-        notifier = EmailDisabled().open({"addresses": [JOE]})
+        notifier = SwitchedOff(EMAIL, email_config.read).open({"addresses": [JOE]})
         assert isinstance(await outcome(notifier), Delivered)
 
     run(story)

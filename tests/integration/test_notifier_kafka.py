@@ -16,7 +16,7 @@ from pulpit.delivery.notifiers.port import DELIVERED, Delivered, Refused, Retry
 from pulpit.errors import ConfigurationError, InvalidValue
 from pulpit.server.doctor import examine
 from pulpit.server.doctor_machine import State
-from pulpit.server.kafka import kafka_brokers
+from pulpit.server.stream_servers import kafka_brokers
 from pulpit.settings import KafkaSettings, ServerSettings, Settings
 from support.authority import Authority
 from support.kafka import Cluster, kafka_cluster

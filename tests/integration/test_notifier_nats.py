@@ -20,7 +20,7 @@ from pulpit.events import Event
 from pulpit.net.tls import configured_context
 from pulpit.server.doctor import examine
 from pulpit.server.doctor_machine import State
-from pulpit.server.nats import nats_servers
+from pulpit.server.stream_servers import nats_servers
 from pulpit.settings import NatsSettings, ServerSettings, Settings
 from support.authority import Authority
 from support.made_events import event

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from pulpit.server.process import ServiceManager
 from pulpit.server.service import NotInstallable, for_machine, quoted
-from pulpit.server.systemd import ServiceManager
 from support.ports import free_port
 
 PULPIT = Path(sys.executable).with_name("pulpit")

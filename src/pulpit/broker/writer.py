@@ -180,13 +180,13 @@ def _content(message: Message) -> tuple[bytearray, bytearray, bytearray]:
 
 
 def _insert(
-    connection: sqlite3.Connection, statement: str, one: str, rows: Sequence[tuple[SqlValue, ...]], suffix: str
+    connection: sqlite3.Connection, statement: str, row_values: str, rows: Sequence[tuple[SqlValue, ...]], suffix: str
 ) -> None:
     start = 0
     for size in _CHUNKS:
         while len(rows) - start >= size:
             values = [value for row in rows[start : start + size] for value in row]
-            connection.execute(statement + ",".join([one] * size) + suffix, values)
+            connection.execute(statement + ",".join([row_values] * size) + suffix, values)
             start += size
 
 

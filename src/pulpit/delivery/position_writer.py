@@ -172,7 +172,9 @@ class PositionWriter:
         self._write_failures(tx, failed)
         ids = [attempts[0].listener_id for attempts in noted]
         known = listeners.existing(tx.connection, ids)  # others may have been deleted a moment ago
-        listeners.add_deliveries(tx, [one for attempts in noted for one in attempts if one.listener_id in known])
+        listeners.add_deliveries(
+            tx, [attempt for attempts in noted for attempt in attempts if attempt.listener_id in known]
+        )
         for attempts in noted:
             listener_id = attempts[0].listener_id
             self._written[listener_id] = self._written.get(listener_id, 0) + len(attempts)
@@ -181,8 +183,8 @@ class PositionWriter:
                 self._written[listener_id] = 0
 
     def _write_failures(self, tx: Transaction, failed: Sequence["_Failed"]) -> None:
-        first = listeners.fail(tx, [each.failure for each in failed])
-        for listener, failure in ((each.listener, each.failure) for each in failed if each.listener.id in first):
+        first = listeners.fail(tx, [entry.failure for entry in failed])
+        for listener, failure in ((entry.listener, entry.failure) for entry in failed if entry.listener.id in first):
             payload = {
                 "listener_id": listener.id,
                 "notifier_type_id": listener.notifier_type_id,

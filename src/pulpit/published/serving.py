@@ -190,9 +190,6 @@ class PublishedFiles:
     def _document(self, document: DerivedDocument, source: PublishedFile, asked: Headers) -> Response:
         sha256 = hashlib.sha256(document.content).hexdigest()
         file = _File(
-            path=None,
-            stat=None,
-            storage=None,
             sha256=sha256,
             size=len(document.content),
             media_type=document.media_type,
@@ -269,26 +266,23 @@ class _File:
     One that is not on this machine has neither path nor stat; it is streamed from the storage.
     """
 
-    path: Path | None
-    stat: os.stat_result | None
-    storage: Storage | None
     sha256: str
     size: int
     media_type: str
     validators: Validators
-    small: bytes | None
+    path: Path | None = None
+    stat: os.stat_result | None = None
+    storage: Storage | None = None
+    small: bytes | None = None
 
 
 def _remote(storage: Storage, found: PublishedFile, media_type: str) -> _File:
     return _File(
-        path=None,
-        stat=None,
         storage=storage,
         sha256=found.file.sha256,
         size=found.file.size,
         media_type=media_type,
         validators=_validators(found),
-        small=None,
     )
 
 
@@ -313,7 +307,6 @@ def _opened(path: Path, found: PublishedFile, media_type: str) -> _File:
     return _File(
         path=path,
         stat=stat,
-        storage=None,
         sha256=found.file.sha256,
         size=stat.st_size,
         media_type=media_type,

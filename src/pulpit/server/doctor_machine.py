@@ -25,9 +25,8 @@ from pulpit.net.addresses import is_loopback, parse_networks
 from pulpit.net.config_files import ADMIN_PASSWORD_FILE, read_secret
 from pulpit.net.tls import CertificateFiles, read_pem
 from pulpit.server import brokering, messaging
-from pulpit.server.kafka import kafka_brokers
-from pulpit.server.nats import nats_servers
 from pulpit.server.notifiers import not_ready
+from pulpit.server.stream_servers import kafka_brokers, nats_servers
 from pulpit.settings import Settings
 from pulpit.store.database import FILE_NAME
 

@@ -24,9 +24,8 @@ from pulpit.listener_options import BUILT_IN, KAFKA, NATS
 from pulpit.server import messaging
 from pulpit.server.doctor_machine import Finding, Installation, problem, warning, well
 from pulpit.server.health import LONGEST_REASON, PATIENCE_S, ask, reachable, url_of, why_not
-from pulpit.server.kafka import kafka_brokers
-from pulpit.server.nats import nats_servers
 from pulpit.server.notifiers import not_ready, own_extras, plug_ins, servers_of
+from pulpit.server.stream_servers import kafka_brokers, nats_servers
 from pulpit.settings import Settings
 from pulpit.store import dead_letters, event_log, listeners, schedules, servers
 from pulpit.store.database import FILE_NAME, Database, database_time

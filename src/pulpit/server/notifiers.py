@@ -13,12 +13,13 @@ from typing import Final
 
 from pulpit.amqp.amqp091.publisher import Publisher
 from pulpit.clock import system_clock
-from pulpit.delivery.notifiers.amqp091 import Amqp091, Amqp091Disabled
+from pulpit.delivery.notifiers import amqp_listener, email_config
+from pulpit.delivery.notifiers.amqp091 import Amqp091
 from pulpit.delivery.notifiers.http_config import configured_proxy
-from pulpit.delivery.notifiers.kinds import NotifierTypes, Registered, unusable
+from pulpit.delivery.notifiers.kinds import NotifierTypes, Registered, SwitchedOff, unusable
 from pulpit.delivery.notifiers.plug_in import PlugIn
 from pulpit.delivery.notifiers.port import NotifierType, Surroundings
-from pulpit.listener_options import BUILT_IN, EMAIL, HTTP, KAFKA, NATS, ListenerKind
+from pulpit.listener_options import AMQP, BUILT_IN, EMAIL, HTTP, KAFKA, NATS, ListenerKind
 from pulpit.net.addresses import parse_networks
 from pulpit.server import messaging
 from pulpit.server.plug_ins import installed
@@ -47,9 +48,11 @@ def notifier_types(settings: Settings, publisher: "messaging.AmqpPublisher | Non
         return Http(system_clock, allow=networks, source=source, proxy=proxy)
 
     def email() -> NotifierType:
-        from pulpit.delivery.notifiers.email import Email, EmailDisabled  # noqa: PLC0415 - so is the mail client
+        if not settings.email.enabled:
+            return SwitchedOff(EMAIL, email_config.read)
+        from pulpit.delivery.notifiers.email import Email  # noqa: PLC0415 - so is the mail client
 
-        return Email(settings.email, system_clock) if settings.email.enabled else EmailDisabled()
+        return Email(settings.email, system_clock)
 
     extras = own_extras(settings, source)
     for entry in extras:
@@ -62,7 +65,7 @@ def notifier_types(settings: Settings, publisher: "messaging.AmqpPublisher | Non
 
 def _amqp(publisher: "messaging.AmqpPublisher | None", exchange: str, source: str) -> NotifierType:
     if publisher is None:
-        return Amqp091Disabled()
+        return SwitchedOff(AMQP, amqp_listener.check_config)
     if isinstance(publisher, Publisher):
         return Amqp091(publisher, exchange, source=source)
     from pulpit.delivery.notifiers.amqp10 import Amqp10  # noqa: PLC0415 - only needed for AMQP 1.0
@@ -97,7 +100,7 @@ def not_ready(settings: Settings, kind: ListenerKind) -> str:
 def _nats(settings: Settings, source: str) -> Registered:
     if problem := not_ready(settings, NATS):
         return unusable(NATS, problem)
-    from pulpit.server.nats import nats_servers  # noqa: PLC0415 - an extra of the installation
+    from pulpit.server.stream_servers import nats_servers  # noqa: PLC0415 - only with such servers
 
     servers = nats_servers(settings.nats)
 
@@ -112,7 +115,7 @@ def _nats(settings: Settings, source: str) -> Registered:
 def _kafka(settings: Settings, source: str) -> Registered:
     if problem := not_ready(settings, KAFKA):
         return unusable(KAFKA, problem)
-    from pulpit.server.kafka import kafka_brokers  # noqa: PLC0415 - an extra of the installation
+    from pulpit.server.stream_servers import kafka_brokers  # noqa: PLC0415 - only with such servers
 
     brokers = kafka_brokers(settings.kafka)
 

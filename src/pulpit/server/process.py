@@ -1,4 +1,4 @@
-"""The start of a serving or working process: its standard streams, log, limit of open files, and its end."""
+"""A serving or working process: its standard streams, log and limit of open files, its end, and reports to systemd."""
 
 import asyncio
 import contextlib
@@ -7,15 +7,20 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from typing import Final
 
 from pulpit import logs
 from pulpit.settings import Settings
 
 OPEN_FILES: Final = 65_536
+_SOCKET: Final = "NOTIFY_SOCKET"
+_WATCHDOG: Final = "WATCHDOG_USEC"
+_WATCHDOG_PID: Final = "WATCHDOG_PID"
+_MICROSECONDS: Final = 1_000_000
 STOP_LIMIT_S: Final = 60.0
 """Seconds that a stop may take; usually it takes a few, unless a database or disk does not respond."""
 
@@ -91,3 +96,37 @@ def collect_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+class ServiceManager:
+    """systemd's notify protocol (sd_notify(3)): a service reports that it is ready, alive, or stopping.
+
+    Without `NOTIFY_SOCKET` in the environment nothing is sent. The variable is removed, so that child processes do not
+    use the socket.
+    """
+
+    def __init__(self, environment: MutableMapping[str, str]) -> None:
+        path = environment.pop(_SOCKET, "")
+        self._address: Final = f"\0{path[1:]}" if path.startswith("@") else path
+        microseconds, pid = environment.pop(_WATCHDOG, ""), environment.pop(_WATCHDOG_PID, "")
+        is_meant = pid in ("", str(os.getpid()))
+        self.pause: Final = int(microseconds) / _MICROSECONDS / 2 if microseconds.isdecimal() and is_meant else 0.0
+        """Seconds between watchdog messages, half of the timeout; 0 without a watchdog."""
+
+    def say(self, *assignments: str) -> None:
+        """Send one message, such as `READY=1`; a failure must not end the service."""
+        if not self._address:
+            return
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as line,
+        ):
+            line.setblocking(False)
+            line.sendto("\n".join(assignments).encode(), self._address)
+
+    async def keep_telling(self) -> None:
+        """Send watchdog messages for as long as the event loop runs; otherwise systemd restarts the service."""
+        while self.pause:
+            self.say("WATCHDOG=1")
+            await asyncio.sleep(self.pause)
+        await asyncio.Event().wait()

@@ -1,31 +1,20 @@
 """The readers of the Pulp 3s in `[pulp3]` and `[pulp3:NAME]`; psycopg is imported only for them."""
 
-from collections.abc import Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pulpit.clock import system_clock
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback
-from pulpit.pulp3.progress import Progress
 from pulpit.settings import Settings
 from pulpit.store.database import Database
 
-
-class Reading(Protocol):
-    """A reader; its module cannot be imported on every installation."""
-
-    @property
-    def progress(self) -> Progress:
-        """Its current state."""
-        ...
-
-    def run(self) -> Coroutine[Any, Any, None]:
-        """Read until cancelled."""
-        ...
+if TYPE_CHECKING:
+    from pulpit.pulp3.reader import Reader
 
 
-def pulp3_readers(settings: Settings, database: Database) -> Sequence[Reading]:
+def pulp3_readers(settings: Settings, database: Database) -> "Sequence[Reader]":
     """Return a reader for each configured Pulp; none has connected yet.
 
     Raises:

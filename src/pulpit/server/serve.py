@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 import uvloop
@@ -41,9 +41,9 @@ from pulpit.server import brokering, data_folder, messaging, process
 from pulpit.server.beginning import Beginning
 from pulpit.server.content_types import content_types
 from pulpit.server.notifiers import notifier_types
-from pulpit.server.pulp3 import Reading, pulp3_api, pulp3_readers
+from pulpit.server.process import ServiceManager
+from pulpit.server.pulp3 import pulp3_api, pulp3_readers
 from pulpit.server.supervision import supervisor_of
-from pulpit.server.systemd import ServiceManager
 from pulpit.settings import Settings
 from pulpit.storage.opening import open_storage
 from pulpit.store.database import Database
@@ -52,6 +52,9 @@ from pulpit.store.wakeups import Wakeup, WakeupSocket
 from pulpit.tasks.schedules import Scheduler
 from pulpit.tasks.supervisor import Supervisor
 from pulpit.ui import app as ui
+
+if TYPE_CHECKING:
+    from pulpit.pulp3.reader import Reader
 
 _EVERYWHERE: Final = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, not listened on
 REST_PATIENCE: Final = 2
@@ -139,7 +142,9 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         _log.info("stopping", extra={"action": "server_stopping"})
 
 
-async def _work(beginning: Beginning, supervisor: Supervisor, scheduler: Scheduler, readers: Sequence[Reading]) -> None:
+async def _work(
+    beginning: Beginning, supervisor: Supervisor, scheduler: Scheduler, readers: "Sequence[Reader]"
+) -> None:
     await beginning.finish()
     async with asyncio.TaskGroup() as group:
         group.create_task(supervisor.run())
@@ -266,7 +271,7 @@ def _services(
     dispatcher: Dispatcher,
     delivering: asyncio.Task[None],
     embedded: _Embedded | None,
-    readers: Sequence[Reading],
+    readers: "Sequence[Reader]",
 ) -> Services:
     """Return what the endpoints of the REST API use."""
     return Services(

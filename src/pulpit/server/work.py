@@ -13,8 +13,8 @@ import uvloop
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 from pulpit.server import data_folder, process
 from pulpit.server.beginning import Beginning
+from pulpit.server.process import ServiceManager
 from pulpit.server.supervision import supervisor_of
-from pulpit.server.systemd import ServiceManager
 from pulpit.settings import Settings
 from pulpit.storage.opening import open_storage
 from pulpit.store import servers

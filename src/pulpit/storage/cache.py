@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pulpit.storage.disk import FILE_MODE, FOLDER_MODE
+from pulpit.storage.disk import FILE_MODE, FOLDER_MODE, unchanged_for
 
 SPARED_FOR: Final = 60.0
 """Seconds for which a recently used copy is not evicted, so that its path can be opened."""
@@ -92,11 +92,9 @@ class Cache:
         """Remove interrupted transfers of killed processes."""
         count = 0
         for folder in (_OUTGOING, _INCOMING):
-            for path in (self._folder / folder).glob("*"):
-                with suppress(FileNotFoundError):
-                    if time.time() - path.stat().st_mtime > older_than:
-                        path.unlink()
-                        count += 1
+            for path in unchanged_for(older_than, (self._folder / folder).glob("*")):
+                path.unlink(missing_ok=True)
+                count += 1
         return count
 
     def _place(self, sha256: str) -> Path:

@@ -3,8 +3,9 @@
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -32,13 +33,12 @@ def disk_errors(what: str) -> Iterator[None]:
         raise WorkFailed(f"{what} could not be written: {error.strerror or error}.") from error
 
 
-def make_folders(root: Path, relative: str) -> Path:
-    """Create a folder and its parents below `root`, with mode 0700."""
-    folder = root
-    for part in Path(relative).parts:
-        folder /= part
-        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    return folder
+def unchanged_for(seconds: float, paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files that were last written longer ago; one that is removed meanwhile is skipped."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > seconds:
+                yield path
 
 
 def flush_file_system(folder: Path) -> None:

@@ -22,7 +22,15 @@ from typing import Final
 
 from pulpit.errors import StorageUnavailable
 from pulpit.ids import object_id
-from pulpit.storage.disk import FILE_MODE, FOLDER_MODE, flush_file, flush_file_system, flush_folder, write_all
+from pulpit.storage.disk import (
+    FILE_MODE,
+    FOLDER_MODE,
+    flush_file,
+    flush_file_system,
+    flush_folder,
+    unchanged_for,
+    write_all,
+)
 from pulpit.storage.port import Kept
 
 ONE_BY_ONE: Final = 8
@@ -200,11 +208,9 @@ class FolderStorage:
     def sweep(self, older_than: float) -> int:
         """Remove old temporary files."""
         count = 0
-        for path in (self.folder / INCOMING).glob("*"):
-            with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > older_than:
-                    path.unlink()
-                    count += 1
+        for path in unchanged_for(older_than, (self.folder / INCOMING).glob("*")):
+            path.unlink(missing_ok=True)
+            count += 1
         return count
 
     def _prove(self) -> None:

@@ -8,14 +8,13 @@ import fcntl
 import hashlib
 import os
 import shutil
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pulpit.storage.disk import FILE_MODE, FOLDER_MODE, write_all
+from pulpit.storage.disk import FILE_MODE, FOLDER_MODE, unchanged_for, write_all
 
 _PIECE: Final = 1 << 20
 _PART: Final = ".part"
@@ -110,12 +109,7 @@ class Scratch:
 
     def partials(self, older_than: float) -> list[Path]:
         """Return partial files that were not resumed for so many seconds."""
-        found = []
-        for path in sorted(self.path.glob(f"*{_PART}")):
-            with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > older_than:
-                    found.append(path)
-        return found
+        return list(unchanged_for(older_than, sorted(self.path.glob(f"*{_PART}"))))
 
     def sweep_partials(self, older_than: float) -> None:
         """Remove these."""

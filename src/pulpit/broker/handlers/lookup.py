@@ -123,8 +123,8 @@ def _equal(left: bytes | None, right: bytes | None) -> bool:
         return left is right
     if left[:1] in _TEXTS and right[:1] in _TEXTS:
         return left[1:] == right[1:]
-    one, other = tables.read_value(left), tables.read_value(right)
-    return type(one) is type(other) and bool(one == other)
+    first, second = tables.read_value(left), tables.read_value(right)
+    return type(first) is type(second) and bool(first == second)
 
 
 def _word(value: object) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from pulpit.amqp.amqp091.publisher import BrokerUnavailable, ConfirmChannel, Outgoing, Publisher
 from pulpit.delivery.notifiers.amqp091_message import MessageWriter, properties
 from pulpit.delivery.notifiers.amqp_listener import PACE, Format, Upkeep, check_config, delivered, routing_key
-from pulpit.delivery.notifiers.port import DELIVERED, Discarding, Notifier, Outcome, Retry
+from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
 from pulpit.events import Event
 from pulpit.listener_options import AMQP
 
@@ -57,28 +57,6 @@ class Amqp091:
         """Close the connection."""
         await self._upkeep.close()
         await self._publisher.close()
-
-
-class Amqp091Disabled:
-    """The notifier when `[messaging] url` is empty: amqp listeners exist and nothing is sent (Pulp 2's rule)."""
-
-    pace: Final = Amqp091.pace
-    kind: Final = AMQP
-
-    def check_config(self, config: Mapping[str, Any]) -> None:
-        """Accept what the real notifier would accept.
-
-        Raises:
-            InvalidValue: `notifier_config`.
-        """
-        check_config(config)
-
-    def open(self, config: Mapping[str, Any]) -> Notifier:  # noqa: ARG002 - the port's form
-        """Accept every event and send none."""
-        return Discarding()
-
-    async def close(self) -> None:
-        """Do nothing: there is nothing to close."""
 
 
 class _Notifier:

@@ -8,7 +8,6 @@ memory: the events stay in the log until it is sent, and its time counts from th
 """
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +30,6 @@ from pulpit.delivery.notifiers.email_session import (
 )
 from pulpit.delivery.notifiers.port import (
     Delivered,
-    Discarding,
     Later,
     Misconfigured,
     Notifier,
@@ -53,8 +51,6 @@ MOST_MESSAGES: Final = 5
 MOST_UNFINISHED: Final = 1_000
 """Messages of one listener that only some addresses have received."""
 _SERVICE_CLOSES: Final = 421
-
-_log = logging.getLogger(__name__)
 
 
 class Email:
@@ -90,34 +86,6 @@ class Email:
 
     async def close(self) -> None:
         """Do nothing: sessions end with the calls that opened them."""
-
-
-class EmailDisabled:
-    """The notifier when `[email] enabled` is false: email listeners exist and nothing is sent (Pulp 2's rule)."""
-
-    pace: Final = Email.pace
-    kind: Final = EMAIL
-
-    def __init__(self) -> None:
-        self._said = False
-
-    def check_config(self, config: Mapping[str, Any]) -> None:
-        """Accept what the real notifier would accept.
-
-        Raises:
-            InvalidValue: `notifier_config`.
-        """
-        email_config.read(config)
-
-    def open(self, config: Mapping[str, Any]) -> Notifier:  # noqa: ARG002 - the port's form
-        """Accept every event and send none."""
-        if not self._said:
-            _log.debug("[email] enabled is false: nothing is sent", extra={"action": "email_disabled"})
-            self._said = True
-        return Discarding()
-
-    async def close(self) -> None:
-        """Have nothing to close."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,15 +4,18 @@ A listener whose kind is missing or unusable fails with the reason until that is
 wait, and no other listener is affected.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from threading import Lock
 from typing import Any, Final
 
-from pulpit.delivery.notifiers.port import Misconfigured, Notifier, NotifierType, Pace
+from pulpit.delivery.notifiers.port import Discarding, Misconfigured, Notifier, NotifierType, Pace
 from pulpit.errors import InvalidValue
 from pulpit.listener_options import ListenerKind
+
+_log = logging.getLogger(__name__)
 
 OURS: Final = "pulpit"
 """The distribution of Pulpit's own kinds."""
@@ -54,6 +57,33 @@ class Unusable:
     def open(self, config: Mapping[str, Any]) -> Notifier:  # noqa: ARG002 - the port's form
         """Return a notifier that retries every event with the reason."""
         return Misconfigured(self._problem)
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to close."""
+
+
+class SwitchedOff:
+    """Stands for a kind that the configuration switches off: listeners exist and nothing is sent (Pulp 2's rule)."""
+
+    pace: Final = Pace(batch=500, overlap=1, first_retry=timedelta(seconds=5), longest_retry=timedelta(minutes=5))
+
+    def __init__(self, kind: ListenerKind, check_config: Callable[[Mapping[str, Any]], object]) -> None:
+        """Accept the configurations that the real notifier type would accept."""
+        self.kind: Final = kind
+        self._check_config: Final = check_config
+
+    def check_config(self, config: Mapping[str, Any]) -> None:
+        """Reject an invalid configuration.
+
+        Raises:
+            InvalidValue: `notifier_config`.
+        """
+        self._check_config(config)
+
+    def open(self, config: Mapping[str, Any]) -> Notifier:  # noqa: ARG002 - the port's form
+        """Return a notifier that accepts every event and sends none."""
+        _log.debug("%s is switched off: nothing is sent", self.kind.id, extra={"action": f"{self.kind.id}_disabled"})
+        return Discarding()
 
     async def close(self) -> None:
         """Do nothing: there is nothing to close."""
