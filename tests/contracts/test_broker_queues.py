@@ -304,6 +304,11 @@ def test_a_quorum_queue_cannot_be_exclusive(port: int) -> None:
         wire.declare(unused("quorum"), durable=True, arguments={"x-queue-type": "quorum"})
 
 
+def test_a_quorum_queue_is_not_named_by_the_broker(port: int) -> None:
+    with Wire(port) as wire, refused(406, "Cannot declare a server-named queue for type rabbit_quorum_queue"):
+        wire.declare("", exclusive=False, durable=True, arguments={"x-queue-type": "quorum"})
+
+
 def test_an_exclusive_queue_is_locked_for_others(port: int) -> None:
     with Wire(port) as owner, Wire(port) as other:
         name = owner.queue()

@@ -58,6 +58,8 @@ def _reply(channel: Channel, method: methods.QueueDeclare, name: str, messages: 
 
 def _declare_actively(channel: Channel, name: str, method: methods.QueueDeclare) -> Queue:
     refuse_reserved("queue", name)  # one that the broker named may be asked for only passively
+    if not name and method.arguments.get("x-queue-type") == QUORUM:
+        raise precondition_failed("Cannot declare a server-named queue for type rabbit_quorum_queue")
     name = name or invented_name("amq.gen-")
     rights = channel.session.rights
     rights.require(CONFIGURE, QUEUE, name)
