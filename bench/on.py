@@ -4,7 +4,6 @@ python -m bench.on 2000
 """
 
 import asyncio
-import os
 import resource
 import statistics
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+from support.processes import clean_environment
 from support.server import Server, pulpit
 
 EVENTS = 1_000
@@ -61,7 +61,7 @@ async def bare(count: int) -> float:
 
 def run_on(server: Server, folder: Path, name: str, concurrency: int) -> float:
     """Seconds for every event of the log, the start of the program included."""
-    known = {key: text for key, text in os.environ.items() if not key.startswith("PULP")}
+    known = clean_environment()
     known |= {"PULPIT_URL": server.url, "PULPIT_DATA_DIR": str(server.data_dir)}
     command = [sys.executable, "-m", "pulpit.cli", "on", "bench.event", "--name", name, "--after", "0", "--once"]
     command += ["--concurrency", str(concurrency), "--dead-letters", str(folder / "letters"), "--", "true"]

@@ -20,6 +20,7 @@ import pytest
 
 from support.chaos import Blow, Running, blows, seeded, started, stopped
 from support.ports import free_port
+from support.processes import workers_of
 from support.rabbitmq import RabbitMQ
 from support.server import ENDED, Server, pulpit
 from support.subscriber import Subscriber, subscribed
@@ -70,7 +71,7 @@ class System:
         return True
 
     def _worker(self, blow: Blow) -> bool:
-        pids = _workers_of(self.server)
+        pids = workers_of(self.server)
         if not pids:
             return False
         pid = self.chance.choice(pids)
@@ -223,16 +224,6 @@ def _out_of_order(numbers: Sequence[int]) -> str:
 
 def _phase(one: Arrival) -> str:
     return "finish" if "result" in one.body["payload"] else "start"
-
-
-def _workers_of(server: Server) -> list[int]:
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-    found = []
-    for child in children:
-        with contextlib.suppress(OSError):
-            if b"pulpit.server.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.append(int(child))
-    return found
 
 
 def _report(fired: Sequence[dict[str, Any]], hit: Counter[tuple[str, str]], **arrived: Sequence[Arrival]) -> None:

@@ -18,6 +18,7 @@ from support import container, rabbitmq
 from support import postgresql as pg
 from support.container import CHECKOUT, Container, Image
 from support.ports import free_port
+from support.processes import clean_environment
 from support.subscriber import subscribed
 from support.waiting import until
 
@@ -168,7 +169,7 @@ def test_the_two_servers_of_the_cluster_work_together(cluster: tuple[list[dict[s
     environments, broker = cluster
     pulpit = str(Path(sys.executable).with_name("pulpit"))
     admin = str(Path(sys.executable).with_name("pulp-admin"))
-    bare = {key: text for key, text in os.environ.items() if not key.startswith("PULP")}
+    bare = clean_environment()
     started: list[subprocess.Popen[bytes]] = []
 
     def run(number: int, *command: str) -> "subprocess.CompletedProcess[str]":

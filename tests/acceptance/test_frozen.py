@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from support.processes import workers_of
 from support.server import Server, pulpit
 from support.subscriber import subscribed
 from support.upstream import gate, running
@@ -30,11 +31,6 @@ def frozen(pid: int) -> Iterator[None]:
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-def workers_of(server: Server) -> list[int]:
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-    return [int(child) for child in children if b"pulpit.server.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def test_a_frozen_server_and_a_frozen_worker_go_on_when_they_are_thawed(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 from support import published, yum
 from support import upstream as serving
 from support.chaos import seeded
+from support.processes import workers_of
 from support.published import look_beside
 from support.server import ENDED, Server, pulpit
 from support.upstream import Upstream
@@ -142,21 +143,12 @@ def _create(server: Server, feeds: list[Feed]) -> None:
     server.call("POST", "/pulp/api/v2/repositories/", body)
 
 
-def _workers(server: Server) -> list[int]:
-    with contextlib.suppress(FileNotFoundError):
-        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-        return [
-            int(child) for child in children if b"pulpit.server.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
-        ]
-    return []
-
-
 def _strike(server: Server, victim: str) -> None:
     if victim == "server":
         server.kill()
         server.start()
         return
-    for pid in _workers(server):
+    for pid in workers_of(server):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, 9)
 

@@ -25,8 +25,9 @@ import pytest
 from support import postgresql as pg
 from support import upstream, yum
 from support.chaos import seeded
+from support.processes import workers_of
 from support.server import API, ENDED, Server
-from support.shared import Shared, Workers, beside, check, read, shared_by, worker_processes
+from support.shared import Shared, Workers, beside, check, read, shared_by
 from support.upstream import Upstream
 from support.waiting import until
 
@@ -102,7 +103,7 @@ class Fleet:
             time.sleep(self.chance.random())
             member.start()
             return
-        for pid in worker_processes(member.server):
+        for pid in workers_of(member.server):
             with suppress(ProcessLookupError):
                 os.kill(pid, 9)
 

@@ -8,17 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from support.processes import workers_of
 from support.rabbitmq import RabbitMQ
 from support.server import Server, pulpit
 from support.subscriber import Received, subscribed
 from support.upstream import Upstream, gate, running
 from support.waiting import until
-
-
-def workers_of(server: Server) -> list[int]:
-    """The process ids of a server's workers."""
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-    return [int(child) for child in children if b"pulpit.server.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 class Held:

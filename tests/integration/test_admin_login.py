@@ -1,6 +1,5 @@
 """`pulp-admin login` against a real server that speaks HTTPS: a session instead of a password, until it is over."""
 
-import os
 import stat
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from support.processes import clean_environment
 from support.server import Server, pulpit
 
 PROGRAM = [sys.executable, "-c", "from pulpit.admin.main import main; main()"]
@@ -35,7 +35,7 @@ class Admin:
     def __init__(self, server: Server, home: Path) -> None:
         self.session = home / ".pulp" / "user-cert.pem"
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("PULP")},
+            **clean_environment(),
             "HOME": str(home),
             "PULPIT_DATA_DIR": str(home),
             "PULPIT_URL": f"https://localhost:{server.port}",

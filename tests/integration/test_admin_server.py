@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from support import upstream
+from support.processes import clean_environment
 from support.server import Server, pulpit
 from support.upstream import Upstream
 
@@ -24,7 +25,7 @@ class Admin:
 
     def __init__(self, server: Server, home: Path) -> None:
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("PULP")},
+            **clean_environment(),
             "HOME": str(home),
             "PULPIT_URL": server.url,
             "PULPIT_DATA_DIR": str(server.data_dir),

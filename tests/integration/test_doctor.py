@@ -37,6 +37,7 @@ from pulpit.store.servers import Instance
 from support import database, s3
 from support.authority import Authority
 from support.ports import free_port
+from support.processes import clean_environment
 from support.server import Server, pulpit
 from support.waiting import until
 
@@ -68,7 +69,7 @@ def told(settings: Settings, part: str) -> list[Finding]:
 
 
 def doctor(*options: str | Path) -> "subprocess.CompletedProcess[str]":
-    environment = {key: text for key, text in os.environ.items() if not key.startswith("PULP")}
+    environment = clean_environment()
     command = [sys.executable, "-m", "pulpit.cli", "doctor", *options]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 

@@ -1,8 +1,6 @@
 """Webhooks through a real proxy: tinyproxy, asked in absolute form and for a tunnel."""
 
 import asyncio
-import contextlib
-import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Coroutine, Iterator
@@ -21,6 +19,7 @@ from pulpit.net.addresses import parse_networks
 from support import yum
 from support.made_events import event
 from support.ports import free_port
+from support.processes import listens
 from support.waiting import until
 from support.webhooks import sink
 
@@ -40,16 +39,10 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]
     )
     with subprocess.Popen(["tinyproxy", "-d", "-c", str(conf)], stdout=subprocess.DEVNULL) as running:
         try:
-            until(lambda: answers(port), what="the proxy")
+            until(lambda: listens(port), what="the proxy")
             yield f"http://127.0.0.1:{port}", log
         finally:
             running.terminate()
-
-
-def answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
 
 
 def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -1,7 +1,6 @@
 """`pulpit on` with real commands: every event is handled, in order, whatever is killed."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from typing import Self
 
 import pytest
 
+from support.processes import clean_environment
 from support.server import Server, pulpit
 from support.upstream import running
 from support.waiting import until
@@ -40,7 +40,7 @@ class On:
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        known = {key: text for key, text in os.environ.items() if not key.startswith("PULP")}
+        known = clean_environment()
         known |= {"PULPIT_URL": self._server.url, "PULPIT_DATA_DIR": str(self._server.data_dir)}
         known["PULPIT_AMQP_URL"] = self._server.amqp_url
         command = [sys.executable, "-m", "pulpit.cli", "on", *self._words, self._script]

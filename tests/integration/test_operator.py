@@ -1,7 +1,6 @@
 """The operator's day with a real server: failing listeners, dead letters, replays, the log, events from elsewhere."""
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from support.processes import clean_environment
 from support.server import Server, pulpit
 from support.waiting import until
 
@@ -59,7 +59,7 @@ def receiver() -> Iterator[Receiver]:
 
 class Operator:
     def __init__(self, server: Server, home: Path) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PULP")}
+        kept = clean_environment()
         where = {"PULPIT_URL": server.url, "PULPIT_DATA_DIR": str(server.data_dir)}
         self.environment = {**kept, "HOME": str(home), **where}
 

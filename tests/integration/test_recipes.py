@@ -6,7 +6,6 @@ import hmac
 import importlib
 import importlib.util
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -22,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from support.ports import free_port
+from support.processes import clean_environment
 from support.server import API, Server, pulpit
 from support.upstream import line, running
 from support.waiting import until
@@ -180,7 +180,7 @@ def create(server: Server, folder: Path, recipe: Recipe, url: str) -> str:
 
 
 def administer(server: Server, folder: Path, *words: str) -> Any:
-    known = {key: text for key, text in os.environ.items() if not key.startswith("PULP")}
+    known = clean_environment()
     known |= {"PULPIT_URL": server.url, "PULPIT_DATA_DIR": str(server.data_dir)}
     command = [sys.executable, "-m", "pulpit.admin", "--json", *words]
     done = subprocess.run(command, cwd=folder, env=known, capture_output=True, text=True, timeout=120, check=False)

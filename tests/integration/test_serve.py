@@ -20,6 +20,7 @@ import pytest
 import trustme
 
 from support.ports import free_port
+from support.processes import clean_environment
 from support.server import Server, pulpit
 from support.waiting import until
 
@@ -28,7 +29,7 @@ CONFIGURATION_ERROR = 78
 
 def run(*options: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pulpit.cli", *options]
-    environment = {key: text for key, text in os.environ.items() if not key.startswith("PULP")}
+    environment = clean_environment()
     environment["PULP_SERVER_CONF"] = os.devnull
     return subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment, check=False)
 
@@ -232,7 +233,7 @@ def test_closed_standard_streams_are_filled(tmp_path: Path, closed: tuple[int, .
     data, port = tmp_path / "data", free_port()
     redirections = " ".join(f"{number}>&-" for number in closed)
     command = f'exec "$0" -m pulpit.cli serve --data-dir "$1" --port {port} --broker-port 0 {redirections}'
-    environment = {key: text for key, text in os.environ.items() if not key.startswith("PULP")}
+    environment = clean_environment()
     process = subprocess.Popen(
         ["sh", "-c", command, sys.executable, str(data)],
         env={**environment, "PULP_SERVER_CONF": os.devnull},

@@ -1,7 +1,5 @@
 """A real proxy between Pulpit and its upstream: tinyproxy, asked for a page and for a tunnel."""
 
-import contextlib
-import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +14,7 @@ from support import upstream as serving
 from support import yum
 from support.mirror import Mirror, mirror
 from support.ports import free_port, own_address
+from support.processes import listens
 from support.upstream import Upstream
 from support.waiting import until
 
@@ -46,16 +45,10 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     conf.write_text(f"{own}Timeout 60\nBasicAuth keeper s3cret\nLogLevel Connect\n")
     with subprocess.Popen(["tinyproxy", "-d", "-c", str(conf)], stdout=subprocess.DEVNULL) as running:
         try:
-            until(lambda: answers(one.port), what="the proxy")
+            until(lambda: listens(one.port), what="the proxy")
             yield one
         finally:
             running.terminate()
-
-
-def answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A program with a token: `pulpit fire` and `pulpit tail` show it, and what may not be seen reaches no listener."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from support.processes import clean_environment
 from support.server import API, Server, pulpit
 from support.waiting import until
 from support.webhooks import hook
@@ -29,7 +29,7 @@ def token(server: Server, name: str, *scopes: str) -> str:
 
 def run(server: Server, command: str, *words: str, **environment: str) -> Any:
     """Run a command as on another machine: nothing but the token says who asks."""
-    known = {key: text for key, text in os.environ.items() if not key.startswith("PULP")}
+    known = clean_environment()
     known |= {"PULPIT_URL": server.url, "HOME": "/nonexistent", "PULPIT_DATA_DIR": "/nonexistent", **environment}
     module = ["pulpit.admin"] if command == "pulp-admin" else ["pulpit.cli", command]
     arguments = [sys.executable, "-m", *module, *words]

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -21,12 +20,13 @@ import uvloop
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.server import Broker, run
 from pulpit.broker.users import UserFiles
+from support.processes import Process, listens
 from support.waiting import until
 
 T = TypeVar("T")
 
 
-class BrokerProcess:
+class BrokerProcess(Process):
     """It can be killed and started again with what it had on disk, on the same port."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
@@ -37,13 +37,7 @@ class BrokerProcess:
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}/%2F"
         self.log = folder / "broker.log"
         self._settings = json.dumps(settings | {"port": self.port, "data_dir": str(folder / "data")})
-        self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-
-    @property
-    def pid(self) -> int:
-        assert self._process
-        return self._process.pid
 
     def start(self) -> None:
         """Start it and wait until it accepts connections."""
@@ -53,25 +47,10 @@ class BrokerProcess:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         until(self._answers, what=f"the broker; see {self.log}")
 
-    def kill(self) -> None:
-        """`kill -9`."""
-        assert self._process
-        self._process.kill()
-        self._process.wait(60)
-
-    def stop(self) -> None:
-        """End it as `pulpit broker` is ended."""
-        assert self._process
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-            self._process.wait(60)
-
     def _answers(self) -> bool:
         assert self._process
         assert self._process.poll() is None, self.log.read_text()[-2000:]
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            return True
-        return False
+        return listens(self.port)
 
 
 @contextlib.contextmanager

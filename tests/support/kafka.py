@@ -4,7 +4,6 @@ It speaks the protocol of Kafka over sockets; it keeps nothing on disk, and a ne
 """
 
 import contextlib
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
+
+from support.processes import Process
 
 WHY_NOT = "" if find_spec("confluent_kafka") else "not installed: confluent-kafka, the extra `kafka`"
 needs_kafka = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
@@ -26,21 +27,10 @@ sys.stdin.read()
 """
 
 
-class Cluster:
+class Cluster(Process):
     def __init__(self, process: "subprocess.Popen[str]", servers: str) -> None:
         self._process = process
         self.servers = servers
-
-    def kill(self) -> None:
-        """`kill -9`."""
-        self._process.kill()
-        self._process.wait(60)
-
-    def freeze(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
 
     def messages(self, topic: str, count: int) -> list[Any]:
         """The messages of a topic, partition by partition in order, once there are enough, or after a minute."""

@@ -1,6 +1,5 @@
 """`playpen/listen.py` in a separate process."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from support.processes import clean_environment
 from support.waiting import until
 
 SCRIPT: Final = Path(__file__).parents[2] / "playpen" / "listen.py"
@@ -21,7 +21,7 @@ class Listening:
         number = len(list(folder.glob("listen-*.out")))
         self._output = folder / f"listen-{number}.out"
         self._errors = folder / f"listen-{number}.err"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PULP")}
+        environment = clean_environment()
         with self._output.open("wb") as output, self._errors.open("wb") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, str(SCRIPT), *arguments], stdout=output, stderr=errors, env=environment

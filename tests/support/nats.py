@@ -7,8 +7,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -18,6 +16,7 @@ from typing import Any
 import pytest
 
 from support.ports import free_port
+from support.processes import Process, listens
 from support.waiting import until
 
 PROGRAM = shutil.which("nats-server", path="/usr/sbin:/usr/bin:/usr/local/bin")
@@ -33,13 +32,12 @@ def why_not() -> str:
 needs_nats = pytest.mark.skipif(bool(why_not()), reason=why_not())
 
 
-class NatsServer:
+class NatsServer(Process):
     def __init__(self, folder: Path, conf: str = "") -> None:
         self.port = free_port()
         self._folder = folder
         self._conf = folder / "nats.conf"
         self._conf.write_text(f'listen: 127.0.0.1:{self.port}\njetstream {{ store_dir: "{folder}/store" }}\n{conf}\n')
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -51,26 +49,7 @@ class NatsServer:
         log = (self._folder / "log").open("ab")
         with log:
             self._process = subprocess.Popen([PROGRAM, "-c", str(self._conf)], stdout=log, stderr=log)
-        until(self._listens, what="nats-server to listen")
-
-    def kill(self) -> None:
-        """`kill -9`."""
-        if self._process and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait(60)
-
-    def freeze(self) -> None:
-        assert self._process
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._process
-        self._process.send_signal(signal.SIGCONT)
-
-    def _listens(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            return True
-        return False
+        until(lambda: listens(self.port), what="nats-server to listen")
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ import contextlib
 import http.client
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from obstore.store import S3Store
 
 from pulpit.settings import StorageSettings
 from support.ports import free_port
+from support.processes import listens
 from support.waiting import until
 
 ACCESS_KEY = "the-access-key"
@@ -109,17 +109,11 @@ def rclone(folder: Path) -> Iterator[S3]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, "serve", "s3", *options, str(buckets)], stdout=log, stderr=log)
     try:
-        until(lambda: _answers(port), what="rclone")
+        until(lambda: listens(port), what="rclone")
         yield S3(endpoint=f"http://127.0.0.1:{port}", credentials=credentials, folder=buckets)
     finally:
         process.terminate()
         process.wait(60)
-
-
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
-        return True
-    return False
 
 
 class Proxy(ThreadingHTTPServer):

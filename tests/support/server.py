@@ -3,8 +3,6 @@
 import base64
 import contextlib
 import json
-import os
-import signal
 import ssl
 import subprocess
 import sys
@@ -16,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from support.ports import free_port
+from support.processes import Process, clean_environment
 from support.waiting import until
 
 API = "/pulp/api/v2"
 ENDED = ("finished", "error", "canceled", "skipped")
 
 
-class Server:
+class Server(Process):
     """The server of one data folder."""
 
     def __init__(self, data_dir: Path, conf: str = "", trust: Path | None = None) -> None:
@@ -33,18 +32,11 @@ class Server:
         self._trust = ssl.create_default_context(cafile=trust) if trust else None
         self._conf = data_dir.parent / f"{data_dir.name}.conf"
         self._conf.write_text(conf)
-        self._process: subprocess.Popen[str] | None = None
         self.said: list[str] = []
 
     @property
     def amqp_url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.broker_port}/%2F"
-
-    @property
-    def pid(self) -> int:
-        """The process id of the server."""
-        assert self._process
-        return self._process.pid
 
     @property
     def password(self) -> str:
@@ -54,24 +46,11 @@ class Server:
         """Start it and wait until it is ready."""
         command = [sys.executable, "-m", "pulpit.cli", "serve", "--config", str(self._conf)]
         command += ["--data-dir", str(self.data_dir), "--port", str(self.port), "--broker-port", str(self.broker_port)]
-        environment = {key: text for key, text in os.environ.items() if not key.startswith("PULP")}
+        environment = clean_environment()
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         threading.Thread(target=self._read, args=(self._process,)).start()
         ready = len([line for line in self.said if line.startswith("ready: ")])
         until(lambda: self._is_ready(ready), what="the server to be ready")
-
-    def kill(self) -> None:
-        """`kill -9`."""
-        assert self._process
-        self._process.kill()
-        self._process.wait(60)
-
-    def stop(self) -> int:
-        """SIGTERM; returns the exit code."""
-        assert self._process
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(60)
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Ask the REST API v2 as administrator; raises `urllib.error.HTTPError` on a refusal."""

@@ -1,8 +1,6 @@
 """Several servers on one PostgreSQL and one storage, and workers beside them; each can be killed and started again."""
 
 import contextlib
-import os
-import signal
 import subprocess
 import sys
 import urllib.error
@@ -14,6 +12,7 @@ from pathlib import Path
 from pulpit.settings import StorageSettings
 from support import postgresql as pg
 from support import s3
+from support.processes import Process, clean_environment
 from support.server import Server
 
 
@@ -51,7 +50,7 @@ def beside(shared: Shared, first: Server, name: str = "two", further: str = "") 
     return server
 
 
-class Workers:
+class Workers(Process):
     """`pulpit worker`."""
 
     def __init__(self, shared: Shared, further: str = "") -> None:
@@ -60,34 +59,11 @@ class Workers:
         (self._data_dir / "node").write_text("worker")
         self._conf = shared.folder / "workers.conf"
         self._conf.write_text(shared.conf + further)
-        self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it; it works in a moment."""
         command = [sys.executable, "-m", "pulpit.cli", "worker", "--config", str(self._conf)]
         self._process = subprocess.Popen([*command, "--data-dir", str(self._data_dir)], stderr=subprocess.DEVNULL)
-
-    def kill(self) -> None:
-        """`kill -9`; the worker processes see it and end."""
-        assert self._process
-        self._process.kill()
-        self._process.wait(60)
-
-    def stop(self) -> int:
-        """SIGTERM; returns the exit code."""
-        assert self._process
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(60)
-
-
-def worker_processes(server: Server) -> list[int]:
-    """The process ids of a server's workers."""
-    with contextlib.suppress(FileNotFoundError):
-        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-        return [
-            int(child) for child in children if b"pulpit.server.worker" in Path(f"/proc/{child}/cmdline").read_bytes()
-        ]
-    return []
 
 
 def read(server: Server, path: str, **headers: str) -> tuple[int, bytes]:
@@ -105,7 +81,7 @@ def check(server: Server) -> None:
     """`pulpit check --deep` on a server's machine, which must find nothing wrong."""
     conf = server.data_dir.parent / f"{server.data_dir.name}.conf"
     command = [sys.executable, "-m", "pulpit.cli", "check", "--deep", "--config", str(conf)]
-    environment = {key: text for key, text in os.environ.items() if not key.startswith("PULP")}
+    environment = clean_environment()
     command += ["--data-dir", str(server.data_dir)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,7 +1,6 @@
 """`pulpit fire` and `pulpit tail` as programs, against a server that answers as told."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.processes import clean_environment
 from support.rest_wire import Reply, RestWire, rest_wire
 
 EVENTS = "POST /pulpit/v1/events"
@@ -24,7 +24,7 @@ def wire() -> Iterator[RestWire]:
 
 @pytest.fixture
 def environment(wire: RestWire, tmp_path: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PULP")}
+    kept = clean_environment()
     return {**kept, "HOME": str(tmp_path), "PULPIT_URL": wire.url, "PULPIT_DATA_DIR": str(tmp_path)}
 
 
