@@ -111,8 +111,8 @@ class Event(NamedTuple):
 
 def encode_body(event_type: str, payload: dict[str, Any], call_report: dict[str, Any] | None) -> str:
     """Write the body that every notifier sends; the call report is null outside a task."""
-    body = {"event_type": event_type, "payload": payload, "call_report": call_report}
-    return _encode(body)
+    report = "null" if call_report is None else _encode(call_report)
+    return f'{{"event_type":{_encode(event_type)},"payload":{_encode(payload)},"call_report":{report}}}'
 
 
 def own_trace(event_id: str, call_report: dict[str, Any] | None) -> str:
@@ -120,8 +120,9 @@ def own_trace(event_id: str, call_report: dict[str, Any] | None) -> str:
 
     The event is the span.
     """
-    trace = str(call_report["task_id"]) if call_report else event_id
-    return f"00-{trace.replace('-', '')}-{event_id.replace('-', '')[-16:]}-01"
+    digits = event_id.replace("-", "")
+    trace = str(call_report["task_id"]).replace("-", "") if call_report else digits
+    return f"00-{trace}-{digits[-16:]}-01"
 
 
 def check_event_type(event_type: str) -> None:
