@@ -9,6 +9,7 @@ from pamqp import body, commands, frame, header
 
 from pulpit.broker.config import BrokerConfig
 from pulpit.broker.connection import BrokerState, Connection
+from pulpit.broker.handshake import server_properties
 from pulpit.broker.permissions import AllRights, Rights
 from pulpit.broker.resources import Memory
 from pulpit.broker.sasl import Attempt, Verdict
@@ -94,8 +95,7 @@ class Box:
             store=store,
             timers=self.timers,
             authenticator=LetsEverybodyIn(),
-            version="test",
-            name="box",
+            server_properties=server_properties(config.product, "box", "test"),
         )
 
     def client(self) -> "BoxClient":

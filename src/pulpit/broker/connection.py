@@ -9,32 +9,19 @@ Output is collected in the outbox until the socket takes it at the end of a turn
 import logging
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
+from pulpit.broker import connection_methods as own
 from pulpit.broker import handshake
 from pulpit.broker.channel import Channel, ConnectionContext
 from pulpit.broker.config import BrokerConfig
-from pulpit.broker.connection_methods import (
-    LEGAL,
-    ConnectionBlocked,
-    ConnectionClose,
-    ConnectionCloseOk,
-    ConnectionOpen,
-    ConnectionOpenOk,
-    ConnectionStart,
-    ConnectionStartOk,
-    ConnectionTune,
-    ConnectionTuneOk,
-    ConnectionUnblocked,
-    ConnectionUpdateSecret,
-    ConnectionUpdateSecretOk,
-    State,
-)
+from pulpit.broker.connection_methods import LEGAL, State
 from pulpit.broker.frames import FRAME_BODY, FRAME_HEADER, FRAME_HEARTBEAT, FRAME_METHOD, FrameReader
 from pulpit.broker.handlers import HANDLERS
 from pulpit.broker.handlers.basic import fast_ack
 from pulpit.broker.heartbeat import Heartbeat
-from pulpit.broker.method_codec import Method, head, method_frame, method_ids, read_method
+from pulpit.broker.method_codec import Arguments, Method, head, method_frame, method_ids, read_method
 from pulpit.broker.methods import BasicAck, ChannelClose, ChannelCloseOk, ChannelOpen, ChannelOpenOk
 from pulpit.broker.outbox import Outbox
 from pulpit.broker.permissions import GrantedRights
@@ -62,8 +49,8 @@ UNEXPECTED_FRAME: Final = 505
 FRAMES_BETWEEN_LOOKS: Final = 12
 """Frames that are handled between two checks whether the turn is over."""
 _CONTENT: Final = (FRAME_HEADER, FRAME_BODY)
-_CONNECTION_CLOSE: Final = head(ConnectionClose)
-_CONNECTION_CLOSE_OK: Final = head(ConnectionCloseOk)
+_CONNECTION_CLOSE: Final = head(own.ConnectionClose)
+_CONNECTION_CLOSE_OK: Final = head(own.ConnectionCloseOk)
 _CHANNEL_CLOSE: Final = head(ChannelClose)
 _CHANNEL_CLOSE_OK: Final = head(ChannelCloseOk)
 _ACK: Final = head(BasicAck)
@@ -71,33 +58,28 @@ _ACK_SIZE: Final = len(_ACK) + struct.calcsize(">Q?")
 _log = logging.getLogger(__name__)
 
 
+@dataclass(kw_only=True, slots=True, eq=False)
 class BrokerState:
-    """The state that all connections of one broker share.
+    """The state that all connections of one broker share."""
 
-    `alarm` is empty, or says why publishers are blocked; `connections` are the open ones, in order. `finisher` is
-    the connection that may complete its message while memory is short, so that they do not all wait for each other.
-    """
+    config: BrokerConfig
+    store: Store
+    timers: Timers
+    authenticator: Authenticator
+    server_properties: Arguments
+    """What clients are told about the broker."""
+    replies: DirectReplies = field(default_factory=DirectReplies)
+    hosts: dict[str, VirtualHost] = field(init=False)
+    connections: "dict[Connection, None]" = field(default_factory=dict)
+    """The open ones, in order."""
+    finisher: "Connection | None" = None
+    """May complete its message while memory is short, so that they do not all wait for each other."""
+    alarm: str = ""
+    """Why publishers are blocked, if they are."""
 
-    def __init__(
-        self,
-        *,
-        config: BrokerConfig,
-        store: Store,
-        timers: Timers,
-        authenticator: Authenticator,
-        version: str,
-        name: str,
-    ) -> None:
-        self.config: Final = config
-        self.store: Final = store
-        self.timers: Final = timers
-        self.authenticator: Final = authenticator
-        self.replies: Final = DirectReplies()
-        self.hosts: Final = {host: VirtualHost(name=host, store=store, timers=timers) for host in config.virtual_hosts}
-        self.connections: dict[Connection, None] = {}
-        self.finisher: Connection | None = None
-        self.alarm = ""
-        self.server_properties: Final = handshake.server_properties(config.product, name, version)
+    def __post_init__(self) -> None:
+        names = self.config.virtual_hosts
+        self.hosts = {name: VirtualHost(name=name, store=self.store, timers=self.timers) for name in names}
 
 
 class Connection:
@@ -192,7 +174,7 @@ class Connection:
         self.state = State.START
         self._greeting = b""
         mechanisms = [*MECHANISMS, *([EXTERNAL] if self._certificate_name else [])]
-        self._send(ConnectionStart(0, 9, self.broker.server_properties, " ".join(mechanisms).encode(), b"en_US"))
+        self._send(own.ConnectionStart(0, 9, self.broker.server_properties, " ".join(mechanisms).encode(), b"en_US"))
         return data[length:]
 
     def _guard(self, kind: int, number: int, payload: bytes) -> None:
@@ -306,23 +288,23 @@ class Connection:
         if type(method) not in LEGAL[self.state]:
             raise channel_error(f"unexpected method in connection state {self.state.value}")
         match method:
-            case ConnectionStartOk():
+            case own.ConnectionStartOk():
                 self._start_ok(method)
-            case ConnectionTuneOk():
+            case own.ConnectionTuneOk():
                 self._tune_ok(method)
-            case ConnectionOpen():
+            case own.ConnectionOpen():
                 self._open(method)
-            case ConnectionUpdateSecret():  # passwords do not expire here, so a new one changes nothing
-                self._send(ConnectionUpdateSecretOk())
-            case ConnectionClose():
+            case own.ConnectionUpdateSecret():  # passwords do not expire here, so a new one changes nothing
+                self._send(own.ConnectionUpdateSecretOk())
+            case own.ConnectionClose():
                 self._drop_everything()
-                self._send(ConnectionCloseOk())
+                self._send(own.ConnectionCloseOk())
                 self.peer_closes = True
                 self._finish()
-            case ConnectionCloseOk():
+            case own.ConnectionCloseOk():
                 self._finish()
 
-    def _start_ok(self, method: ConnectionStartOk) -> None:
+    def _start_ok(self, method: own.ConnectionStartOk) -> None:
         session, properties = self.session, method.client_properties
         session.client_properties = properties
         session.wants_cancel_notices = handshake.can(properties, "consumer_cancel_notify")
@@ -347,7 +329,7 @@ class Connection:
             self.session.user = attempt.user
             self.state = State.TUNE
             config = self.broker.config
-            self._send(ConnectionTune(config.channel_max, config.frame_max, config.heartbeat))
+            self._send(own.ConnectionTune(config.channel_max, config.frame_max, config.heartbeat))
             rest, self._greeting = self._greeting, b""
             if rest:
                 self.receive(rest)
@@ -361,7 +343,7 @@ class Connection:
         else:
             self._finish()
 
-    def _tune_ok(self, method: ConnectionTuneOk) -> None:
+    def _tune_ok(self, method: own.ConnectionTuneOk) -> None:
         config, session = self.broker.config, self.session
         session.channel_max = handshake.negotiated("channel_max", 1, config.channel_max, method.channel_max)
         session.frame_max = handshake.negotiated("frame_max", handshake.FRAME_MIN, config.frame_max, method.frame_max)
@@ -370,7 +352,7 @@ class Connection:
         self.state = State.OPEN
         self._heartbeat.start(method.heartbeat)
 
-    def _open(self, method: ConnectionOpen) -> None:
+    def _open(self, method: own.ConnectionOpen) -> None:
         name, session = method.virtual_host, self.session
         host = self.broker.hosts.get(name)
         if host is None:
@@ -381,7 +363,7 @@ class Connection:
         session.host, session.rights = host, rights
         self.state = State.RUNNING
         self.broker.connections[self] = None
-        self._send(ConnectionOpenOk(""))
+        self._send(own.ConnectionOpenOk(""))
 
     # -- ends
 
@@ -397,7 +379,7 @@ class Connection:
             self._finish()
             return
         self._drop_everything()
-        self._send(ConnectionClose(refusal.code, refusal.text, class_id, method_id))
+        self._send(own.ConnectionClose(refusal.code, refusal.text, class_id, method_id))
         self.state = State.CLOSING
         self.broker.timers.after(self.broker.config.handshake_timeout, self.abort)
 
@@ -476,11 +458,11 @@ class Connection:
         if session.publishing or session.unfinished.is_used:
             self.blocked = True
             if session.wants_blocked_notices:
-                self._send(ConnectionBlocked(broker.alarm))
+                self._send(own.ConnectionBlocked(broker.alarm))
 
     def unblock(self) -> None:
         """Resume after an alarm."""
         if self.blocked:
             self.blocked = False
             if self.session.wants_blocked_notices:
-                self._send(ConnectionUnblocked())
+                self._send(own.ConnectionUnblocked())

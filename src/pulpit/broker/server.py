@@ -20,6 +20,7 @@ from pulpit.broker import schema
 from pulpit.broker.authenticator import PasswordAuthenticator
 from pulpit.broker.config import BrokerConfig, BrokerUser
 from pulpit.broker.connection import BrokerState
+from pulpit.broker.handshake import server_properties
 from pulpit.broker.recovery import NewerStore, Stored, prepare, recover
 from pulpit.broker.resources import Memory, Timer
 from pulpit.broker.socket import Socket, Sockets
@@ -138,8 +139,7 @@ class Broker:
             store=store,
             timers=timers,
             authenticator=self._authenticator,
-            version=version("pulpit"),
-            name=f"pulpit@{self.config.host}",
+            server_properties=server_properties(self.config.product, f"pulpit@{self.config.host}", version("pulpit")),
         )
         if stored is not None:
             recover(stored, state)
