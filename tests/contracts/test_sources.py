@@ -288,7 +288,7 @@ def test_a_queue_that_somebody_deletes_interrupts(world: World, exchange: str) -
         world.delete(f"{exchange}-kept")
         with pytest.raises(Interrupted) as interrupted:
             await asyncio.wait_for(line.next(), SOON)
-        assert ("is gone, making it again" in (interrupted.value.told or "")) == world.tells_of_deleted
+        assert ("is gone, making it again" in (interrupted.value.sentence or "")) == world.tells_of_deleted
         await line.close()
 
     run(story)

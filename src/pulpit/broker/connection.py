@@ -307,8 +307,8 @@ class Connection:
     def _start_ok(self, method: own.ConnectionStartOk) -> None:
         session, properties = self.session, method.client_properties
         session.client_properties = properties
-        session.wants_cancel_notices = handshake.can(properties, "consumer_cancel_notify")
-        session.wants_blocked_notices = handshake.can(properties, "connection.blocked")
+        session.wants_cancel_notices = handshake.has_capability(properties, "consumer_cancel_notify")
+        session.wants_blocked_notices = handshake.has_capability(properties, "connection.blocked")
         if method.mechanism == EXTERNAL and self._certificate_name:
             user, password = self._certificate_name, None
         elif method.mechanism in MECHANISMS:
@@ -334,7 +334,7 @@ class Connection:
             if rest:
                 self.receive(rest)
             return
-        if handshake.can(self.session.client_properties, "authentication_failure_close"):
+        if handshake.has_capability(self.session.client_properties, "authentication_failure_close"):
             reason = (
                 f"Login was refused using authentication mechanism {attempt.mechanism}."
                 " For details see the broker logfile."

@@ -59,7 +59,7 @@ def server_properties(product: str, name: str, version: str) -> Arguments:
     )
 
 
-def can(client_properties: Mapping[str, object], capability: str) -> bool:
+def has_capability(client_properties: Mapping[str, object], capability: str) -> bool:
     """Whether a client says that it has a capability."""
     capabilities = client_properties.get("capabilities")
     return isinstance(capabilities, dict) and capabilities.get(capability) is True

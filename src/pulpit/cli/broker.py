@@ -47,7 +47,7 @@ def broker(
     """
     if context.invoked_subcommand:
         return
-    from pulpit.server.brokering import run_broker  # noqa: PLC0415 - other commands do not need the broker
+    from pulpit.server.embedded_broker import run_broker  # noqa: PLC0415 - other commands do not need the broker
 
     given = {("server", "data_dir"): data_dir, ("broker", "host"): host, ("broker", "port"): port}
     settings, _ = load(config, os.environ, {key: text for key, text in given.items() if text is not None})

@@ -33,7 +33,7 @@ def export(
     complete, with a list of checksums (pulpit-export.files) by which `pulpit import` verifies it elsewhere; running it
     again updates the tree.
     """
-    from pulpit.server.exporting import export as run  # noqa: PLC0415 - other commands do not need the server
+    from pulpit.server.export import export as run  # noqa: PLC0415 - other commands do not need the server
 
     given = {} if data_dir is None else {("server", "data_dir"): data_dir}
     settings, _ = load(config, os.environ, given)

@@ -21,7 +21,7 @@ def worker(context: click.Context, /, config: Path | None, **options: str | None
     The configuration is that of the servers: [database] url must be a PostgreSQL, and [storage] url a storage that all
     of them share. SIGTERM stops the workers cleanly; their tasks end as cancelled.
     """
-    from pulpit.server.work import work as run  # noqa: PLC0415 - other commands do not need the server
+    from pulpit.server.workers import work as run  # noqa: PLC0415 - other commands do not need the server
 
     keys = {"workers": ("tasks", "workers")}
     given = {keys.get(name, ("server", name)): text for name, text in options.items() if text is not None}

@@ -24,7 +24,7 @@ from pulpit.fire import fire
 from pulpit.pulp3 import attachment, outbox
 from pulpit.pulp3.outbox import Connection, NotAttached
 from pulpit.pulp3.progress import Progress, State
-from pulpit.pulp3.translation import FINISH, PUBLICATION, START, WAITING, NewEvent, Row, Told, Translator, api_root
+from pulpit.pulp3.translation import FINISH, PUBLICATION, START, WAITING, NewEvent, Row, RowEvents, Translator, api_root
 from pulpit.settings import Pulp3Settings
 from pulpit.store import event_log, pulp3_work
 from pulpit.store.database import Database, Transaction, when_available
@@ -187,16 +187,16 @@ class Reader:
             for row in rows:
                 known = pulp3_work.get(tx.connection, self.progress.name, row.object)
                 try:
-                    told = self._translator.told(row, known.data if known else None, changed)
+                    events = self._translator.translate(row, known.data if known else None, changed)
                 except Exception as error:  # noqa: BLE001 - one row must not block the others
                     problems[row.id] = f"{type(error).__name__}: {error}"
                     _log.exception("a row tells nothing", extra=self._extra("pulp3_row_refused"))
                     continue
-                fired += self._fire(tx, row, known, told)
+                fired += self._fire(tx, row, known, events)
         self.progress.events += fired
         return problems
 
-    def _fire(self, tx: Transaction, row: Row, known: Work | None, told: Told) -> int:
+    def _fire(self, tx: Transaction, row: Row, known: Work | None, events: RowEvents) -> int:
         """Fire the events of a row that were not fired yet."""
         now = self._clock()
         wanted: list[NewEvent] = []
@@ -213,14 +213,14 @@ class Reader:
                 ended_at=None,
             )
             pulp3_work.add(tx, work)
-            wanted += told.waiting if row.phase == WAITING else ()
+            wanted += events.waiting if row.phase == WAITING else ()
         if row.phase in (START, FINISH) and work.started_at is None:
             begun = {**row.data, "begun_at": row.at.isoformat()}
             pulp3_work.start(tx, work, begun, now=now)
-            wanted += told.start
+            wanted += events.start
         if row.phase == FINISH and work.ended_at is None:
             pulp3_work.end(tx, self.progress.name, row.object, now=now)
-            wanted += told.finish
+            wanted += events.finish
         for event in wanted:
             fire(
                 tx,

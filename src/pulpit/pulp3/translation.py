@@ -82,7 +82,7 @@ class NewEvent:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Told:
+class RowEvents:
     """The events of a row."""
 
     waiting: Sequence[NewEvent] = ()
@@ -102,7 +102,7 @@ class Translator:
     has_domains: bool = False
     every_task: bool = False
 
-    def told(self, row: Row, begun: Json | None, changed: Mapping[str, Json]) -> Told:
+    def translate(self, row: Row, begun: Json | None, changed: Mapping[str, Json]) -> RowEvents:
         """Translate a row.
 
         Args:
@@ -112,11 +112,11 @@ class Translator:
         """
         piece = _Piece(self, row, {**(begun or {}), **{k: v for k, v in row.data.items() if v is not None}}, changed)
         if row.phase == WAITING:
-            return Told(waiting=piece.task_events("waiting"))
+            return RowEvents(waiting=piece.task_events("waiting"))
         running = piece.task_events("running")
         if row.phase == START:
-            return Told(start=[*running, *piece.starts()])
-        return Told(
+            return RowEvents(start=[*running, *piece.starts()])
+        return RowEvents(
             start=[*running, *piece.starts()],
             finish=[*piece.versions(), *piece.finishes(), *piece.task_events(str(piece.task["state"]))],
         )

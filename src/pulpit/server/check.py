@@ -70,8 +70,8 @@ def examine(inspection: Inspection, *, repair: bool) -> Iterator[Finding]:
     for look in CHECKS:
         found = list(look(inspection)) if repair else look(inspection)
         for finding in found:
-            if repair and finding.mend is not None:
-                finding.mend()
+            if repair and finding.repair is not None:
+                finding.repair()
                 yield replace(finding, repaired=True)
             else:
                 yield finding

@@ -15,7 +15,7 @@ from pulpit.repositories.context import TaskContext
 from pulpit.store import audit, event_log, listeners
 from pulpit.tasks.completion import close_forgotten
 
-Mend = Callable[[], object]
+Repair = Callable[[], object]
 Say = Callable[[str, int, int], None]
 """Called with the current rule, the number of parts done, and their total."""
 
@@ -42,7 +42,7 @@ class Finding:
     problem: str
     remedy: str
     harmless: bool = False
-    mend: Mend | None = None
+    repair: Repair | None = None
     """Repairs it without losing anything; call it while no server runs."""
     repaired: bool = False
 
@@ -120,7 +120,7 @@ def _history(inspection: Inspection, connection: Connection) -> Iterator[Finding
             subject=row.task_id,
             problem=f"A {row.kind} of {row.repo_id} has begun and has no end, and no task does it.",
             remedy="`--repair` ends it as an error and fires its finish." if row.known else _REPORT,
-            mend=partial(close_forgotten, database, row.task_id, clock) if row.known else None,
+            repair=partial(close_forgotten, database, row.task_id, clock) if row.known else None,
         )
     left = [] if inspection.is_served else audit.running(connection)
     for task in left:
@@ -168,7 +168,7 @@ def _listeners(inspection: Inspection, connection: Connection) -> Iterator[Findi
             subject=listener_id,
             problem=f"The listener stands at {position}, and the log ends at {head}: it would miss what comes.",
             remedy="`--repair` puts it at the end of the log.",
-            mend=partial(put_at_end, listener_id),
+            repair=partial(put_at_end, listener_id),
         )
     for letter_id, number in audit.letters_without_event(connection):
         problem = f"The event {number} of the dead letter is not in the log, so it cannot be sent again."

@@ -17,7 +17,7 @@ from pulpit.repositories.context import TaskContext
 from pulpit.repositories.orphans import PARTIALS_FOR, PREFIXES, STRAYS_FOR, Published, remove_strays
 from pulpit.repositories.recovery import invalidate_file
 from pulpit.repositories.uploads import IN_STORAGE
-from pulpit.server.check_database import BY_STARTING, PUBLISH_AGAIN, SYNC_AGAIN, Finding, Inspection, Mend
+from pulpit.server.check_database import BY_STARTING, PUBLISH_AGAIN, SYNC_AGAIN, Finding, Inspection, Repair
 from pulpit.storage.port import Kept as InStorage
 from pulpit.storage.scratch import Scratch
 from pulpit.store import audit, publications, units, uploads
@@ -71,7 +71,9 @@ def _missing(
                 subject=file.sha256,
                 problem=f"{shown(path)} of publication {publication.number} of {publication.repo_id} {flaw}.",
                 remedy=PUBLISH_AGAIN,
-                mend=partial(_make_anew, inspection, file.sha256, [publication for publication, _ in needing]),
+                repair=partial(
+                    _rewrite_at_next_publish, inspection, file.sha256, [publication for publication, _ in needing]
+                ),
             )
             continue
         name, holders = uses[0].relative_path, sorted({use.repo_id for use in uses if use.repo_id})
@@ -81,7 +83,7 @@ def _missing(
                 subject=file.sha256,
                 problem=f"{name} of {', '.join(holders)} {flaw}.",
                 remedy=f"{SYNC_AGAIN} What was uploaded must be uploaded again.",
-                mend=partial(invalidate_file, inspection.context, file.sha256, holders),
+                repair=partial(invalidate_file, inspection.context, file.sha256, holders),
             )
         else:
             yield Finding(
@@ -141,33 +143,33 @@ def _uploads(inspection: Inspection) -> Iterator[Finding]:
             task for task in search(connection, states=[WAITING, RUNNING]) if task.task_type == queue.IMPORT_UPLOAD
         ]
     for task in waiting:
-        if task.state == WAITING and not _is_there(context, task.arguments["path"]):
+        if task.state == WAITING and not _exists(context, task.arguments["path"]):
             problem = f"The file that it should import into {task.arguments['repo_id']} is gone."
             yield Finding(
                 rule="files.upload", subject=task.id, problem=problem, remedy="Cancel the task and upload it again."
             )
     wanted = {context.data_dir / task.arguments["path"] for task in waiting}
-    left = [path.name for path in _in(context.data_dir / QUEUED_UPLOADS) if path not in wanted]
+    left = [path.name for path in _entries(context.data_dir / QUEUED_UPLOADS) if path not in wanted]
     if not inspection.is_served:
-        mend = partial(sweep_uploads, context.database, context.data_dir)
-        yield from _left_over("files.queued", str(QUEUED_UPLOADS), left, "wait for no task", mend)
+        repair = partial(sweep_uploads, context.database, context.data_dir)
+        yield from _left_over("files.queued", str(QUEUED_UPLOADS), left, "wait for no task", repair)
 
 
-def _is_there(context: TaskContext, path: str) -> bool:
+def _exists(context: TaskContext, path: str) -> bool:
     if path.startswith(IN_STORAGE):
         return context.storage.size(path.removeprefix(IN_STORAGE)) is not None
     return (context.data_dir / path).exists()
 
 
-def _left_over(rule: str, where: str, found: Sequence[str], what: str, mend: Mend) -> Iterator[Finding]:
+def _left_over(rule: str, where: str, found: Sequence[str], what: str, repair: Repair) -> Iterator[Finding]:
     """Yield one line for all of a kind."""
     if found:
         problem = f"{len(found)} of its files and folders {what}, such as {found[0]}."
         remedy = _GOES_BY.get(rule, BY_STARTING)
-        yield Finding(rule=rule, subject=where, problem=problem, remedy=remedy, harmless=True, mend=mend)
+        yield Finding(rule=rule, subject=where, problem=problem, remedy=remedy, harmless=True, repair=repair)
 
 
-def _in(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except FileNotFoundError:
@@ -198,7 +200,7 @@ def check_publications(inspection: Inspection) -> Iterator[Finding]:
             subject=f"{publication.repo_id}/{publication.number}",
             problem=problem,
             remedy="`--repair` takes it away, and the next publish makes another one.",
-            mend=partial(_take_away, inspection, publication),
+            repair=partial(_remove_publication, inspection, publication),
         )
 
 
@@ -212,7 +214,7 @@ def _inventory_flaw(inspection: Inspection, publication: Publication) -> str | N
     return f"The database does not know {shown(lost[0].relative_path)}, which it needs." if lost else None
 
 
-def _take_away(inspection: Inspection, publication: Publication) -> None:
+def _remove_publication(inspection: Inspection, publication: Publication) -> None:
     with inspection.context.database.write() as tx:
         publications.remove(tx, publication)
 
@@ -232,7 +234,7 @@ def _published_with(inspection: Inspection, sha256: str) -> list[tuple[Publicati
     return found
 
 
-def _make_anew(inspection: Inspection, sha256: str, needing: Sequence[Publication]) -> None:
+def _rewrite_at_next_publish(inspection: Inspection, sha256: str, needing: Sequence[Publication]) -> None:
     """Make the next publish write a file again; remove publications that need it and that no place shows."""
     inspection.context.storage.remove([sha256])
     with inspection.context.database.write() as tx:

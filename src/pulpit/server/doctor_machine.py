@@ -24,7 +24,7 @@ from pulpit.listener_options import KAFKA, NATS
 from pulpit.net.addresses import is_loopback, parse_networks
 from pulpit.net.config_files import ADMIN_PASSWORD_FILE, read_secret
 from pulpit.net.tls import CertificateFiles, read_pem
-from pulpit.server import brokering, messaging
+from pulpit.server import embedded_broker, messaging
 from pulpit.server.notifiers import not_ready
 from pulpit.server.stream_servers import kafka_brokers, nats_servers
 from pulpit.settings import Settings
@@ -98,7 +98,7 @@ def check_configuration(installation: Installation) -> Iterator[Finding]:
     """Check that a start would accept every key: named files, addresses, unencrypted passwords."""
     settings = installation.settings
     uses: list[Callable[[], object]] = [
-        lambda: brokering.broker_config(settings) if settings.embedded_broker else None,
+        lambda: embedded_broker.broker_config(settings) if settings.embedded_broker else None,
         lambda: messaging.trust(settings.messaging),
         lambda: parse_networks(settings.server.webhook_allow),
         lambda: configured_proxy(settings.server.webhook_proxy),

@@ -37,13 +37,13 @@ from pulpit.net.renewal import Watched, keep_fresh
 from pulpit.net.tls import CertificateFiles
 from pulpit.published.access import Exposure, TrustedAuthorities
 from pulpit.published.locate import Publications
-from pulpit.server import brokering, data_folder, messaging, process
-from pulpit.server.beginning import Beginning
+from pulpit.server import data_folder, embedded_broker, messaging, process
 from pulpit.server.content_types import content_types
 from pulpit.server.notifiers import notifier_types
 from pulpit.server.process import ServiceManager
 from pulpit.server.pulp3 import pulp3_api, pulp3_readers
-from pulpit.server.supervision import supervisor_of
+from pulpit.server.startup import Startup
+from pulpit.server.workers import supervisor_of
 from pulpit.settings import Settings
 from pulpit.storage.opening import open_storage
 from pulpit.store.database import Database
@@ -95,13 +95,13 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         database = Database(settings.data_dir, wakeups, url=settings.database.url)
         stack.callback(database.close)
         storage = open_storage(settings.storage, settings.data_dir)
-        beginning = Beginning(settings, database, storage, me)
-        await beginning.attempt()
+        startup = Startup(settings, database, storage, me)
+        await startup.attempt()
         embedded = await _broker(settings, stack)
-        outgoing = brokering.own_trust(settings) if embedded else messaging.trust(settings.messaging)
+        outgoing = embedded_broker.own_trust(settings) if embedded else messaging.trust(settings.messaging)
         publisher = _publisher(settings, embedded, outgoing)
         kinds = notifier_types(settings, publisher, me.node)
-        dispatcher = Dispatcher(database, kinds, system_clock, me=beginning.me)
+        dispatcher = Dispatcher(database, kinds, system_clock, me=startup.me)
         supervisor = supervisor_of(settings, database, me.node)
         scheduler = Scheduler(database, database.clock)
         readers = pulp3_readers(settings, database)
@@ -129,23 +129,21 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         files = _watched(settings, embedded, incoming, outgoing)
         await stack.enter_async_context(_running("renewal", keep_fresh(files), stop))
         await stack.enter_async_context(_running("page", page.run(), stop))
-        beginning.say_password()
+        startup.say_password()
         url = _url(settings, listening)
         process.say(f"ready: {url}")  # scripts wait for it
         process.collect_garbage()
         manager.say("READY=1", f"STATUS=Answers at {url}")
         await stack.enter_async_context(_running("signs of life", manager.keep_telling(), stop))
         await stack.enter_async_context(_running("retention", _retention(settings).run(database, system_clock), stop))
-        await stack.enter_async_context(_running("work", _work(beginning, supervisor, scheduler, readers), stop))
+        await stack.enter_async_context(_running("work", _work(startup, supervisor, scheduler, readers), stop))
         await stop.wait()
         manager.say("STOPPING=1")
         _log.info("stopping", extra={"action": "server_stopping"})
 
 
-async def _work(
-    beginning: Beginning, supervisor: Supervisor, scheduler: Scheduler, readers: "Sequence[Reader]"
-) -> None:
-    await beginning.finish()
+async def _work(startup: Startup, supervisor: Supervisor, scheduler: Scheduler, readers: "Sequence[Reader]") -> None:
+    await startup.finish()
     async with asyncio.TaskGroup() as group:
         group.create_task(supervisor.run())
         group.create_task(scheduler.run())
@@ -181,7 +179,7 @@ async def _broker(settings: Settings, stack: contextlib.AsyncExitStack) -> _Embe
     if TRANSPORTS.get(settings.messaging.transport):
         reason = "the broker inside speaks AMQP 0-9-1 alone; name the broker that speaks AMQP 1.0 by url."
         raise ConfigurationError("[messaging] transport", reason)
-    config, password = brokering.with_own_user(brokering.broker_config(settings))
+    config, password = embedded_broker.with_own_user(embedded_broker.broker_config(settings))
     broker = await stack.enter_async_context(Broker(config))
     _log.info("broker listens", extra={"action": "broker_ready", "port": broker.port})
     host = "127.0.0.1" if config.host in _EVERYWHERE else config.host
@@ -190,7 +188,7 @@ async def _broker(settings: Settings, stack: contextlib.AsyncExitStack) -> _Embe
         port=broker.port,
         tls=config.ssl_context is not None,
         virtual_host=config.virtual_hosts[0],
-        user=brokering.OWN_LOGIN,
+        user=embedded_broker.OWN_LOGIN,
         password=password,
     )
     return _Embedded(broker=broker, address=address)
@@ -215,7 +213,7 @@ def _watched(
     outgoing: ssl.SSLContext | None,
 ) -> list[Watched]:
     """Return the files that are reloaded when they change."""
-    found = brokering.watched(settings, embedded.broker, outgoing) if embedded else []
+    found = embedded_broker.watched(settings, embedded.broker, outgoing) if embedded else []
     if outgoing is not None and not embedded:
         found += messaging.watched(settings.messaging, outgoing)
     if incoming is not None:

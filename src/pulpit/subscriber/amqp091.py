@@ -39,11 +39,11 @@ from pulpit.subscriber.event import Message
 from pulpit.subscriber.source import (
     Binding,
     Delivery,
-    Doubts,
     Inbox,
     Interrupted,
     Line,
     Outgoing,
+    Refusals,
     SubscriptionRefused,
     Tell,
     Verdict,
@@ -94,7 +94,7 @@ class Amqp091Source:
         self.name: Final = name
         self.where: Final = str(address)
         self._look_seconds: Final = look_seconds
-        self._doubts: Final = Doubts()
+        self._refusals: Final = Refusals()
 
     async def open(self, binding: Binding, tell: Tell) -> Line:
         """Connect, wait for the exchange, bind and consume.
@@ -108,7 +108,7 @@ class Amqp091Source:
             line = await self._subscribed(connection, binding, tell)
         except (AMQPError, OSError, TimeoutError) as error:
             raise self._judged(error) from None
-        self._doubts.clear()
+        self._refusals.clear()
         return line
 
     async def declare(self, binding: Binding, tell: Tell) -> str:
@@ -177,15 +177,15 @@ class Amqp091Source:
         match cause:
             case AuthenticationError():
                 reason = "refuses the way of logging in"
-            case ProbableAuthenticationError() if "(403)" in str(cause) or self._doubts.believed():
+            case ProbableAuthenticationError() if "(403)" in str(cause) or self._refusals.is_permanent():
                 reason = "refuses the user name or password"
-            case ProbableAccessDeniedError() if "(530)" in str(cause) or self._doubts.believed():
+            case ProbableAccessDeniedError() if "(530)" in str(cause) or self._refusals.is_permanent():
                 reason = f"refuses the virtual host {self.address.virtual_host}"
             case ConnectionClosedByBroker() if cause.reply_code in _HOPELESS_CLOSES:
                 reason = f"closes the connection: {cause.reply_text}"
             case ChannelClosedByBroker() if cause.reply_code not in _HEALING_CLOSES:
                 reason = f"refuses the subscription: {cause.reply_text}"
-            case IncompatibleProtocolError() | ProtocolVersionMismatch() if self._doubts.believed():
+            case IncompatibleProtocolError() | ProtocolVersionMismatch() if self._refusals.is_permanent():
                 reason = "does not speak AMQP 0-9-1"
             case ssl.SSLCertVerificationError():
                 reason = f"shows a certificate that is not trusted: {cause.verify_message}"
@@ -202,8 +202,8 @@ class _Line:
         self._tell: Final = tell
         self._outgoing: Final = Outgoing(_TURNS_TO_WRITE)
         self._keeping: asyncio.Task[None] | None = None
-        told = f"the queue at {where} is gone, making it again"  # somebody deleted it
-        channel.add_on_cancel_callback(lambda _frame: inbox.end(Interrupted("the queue is gone", told=told)))
+        sentence = f"the queue at {where} is gone, making it again"  # somebody deleted it
+        channel.add_on_cancel_callback(lambda _frame: inbox.end(Interrupted("the queue is gone", sentence=sentence)))
         channel.add_on_close_callback(lambda _channel, reason: inbox.end(Interrupted(_in_words(reason))))
 
     async def consume(self, queue: str, prefetch: int) -> None:

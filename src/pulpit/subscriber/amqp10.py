@@ -25,10 +25,10 @@ from pulpit.subscriber.event import Message, plain
 from pulpit.subscriber.source import (
     Binding,
     Delivery,
-    Doubts,
     Interrupted,
     Line,
     Outgoing,
+    Refusals,
     SubscriptionRefused,
     Tell,
     Verdict,
@@ -75,7 +75,7 @@ class Amqp10Source:
         self.where: Final = over_091.where
         self._over_091: Final = over_091
         self._recognised: Final = recognised
-        self._doubts: Final = Doubts()
+        self._refusals: Final = Refusals()
 
     async def open(self, binding: Binding, tell: Tell) -> Line:
         """Connect, find the address to receive from, and attach.
@@ -100,7 +100,7 @@ class Amqp10Source:
         except BaseException:
             await connection.close()
             raise
-        self._doubts.clear()
+        self._refusals.clear()
         return line
 
     async def _subscribed(self, connection: Connection, binding: Binding, tell: Tell) -> Line:
@@ -142,7 +142,7 @@ class Amqp10Source:
                 return f"refuses the way of logging in: {_in_words(lost)}"
             case Cause.CERTIFICATE:
                 return f"shows a certificate that is not trusted: {_in_words(lost)}"
-            case Cause.PROTOCOL if self._doubts.believed():
+            case Cause.PROTOCOL if self._refusals.is_permanent():
                 return f"does not speak AMQP 1.0: {_in_words(lost)}"
             case Cause.CLOSED if lost.condition and lost.condition.name in _HOPELESS:
                 return f"refuses the subscription: {lost.condition}"
@@ -196,8 +196,8 @@ class _Line:
 
     def _interrupted(self, lost: Lost) -> Interrupted:
         gone = self._connection.lost is None
-        told = f"the queue at {self._where} is gone, making it again" if gone else None
-        return Interrupted(_in_words(lost), told=told)
+        sentence = f"the queue at {self._where} is gone, making it again" if gone else None
+        return Interrupted(_in_words(lost), sentence=sentence)
 
 
 def _in_words(lost: Lost) -> str:

@@ -99,12 +99,12 @@ class Verdict(Enum):
 class Interrupted(Exception):
     """The subscription is down; the text says why, and a retry may succeed.
 
-    `told` is the sentence for users when a subscription was lost; null is the usual one.
+    `sentence` is for users when a subscription was lost; null is the usual one.
     """
 
-    def __init__(self, reason: str, *, told: str | None = None) -> None:
+    def __init__(self, reason: str, *, sentence: str | None = None) -> None:
         super().__init__(reason)
-        self.told = told
+        self.sentence = sentence
 
 
 class SubscriptionRefused(PulpitError):
@@ -158,13 +158,13 @@ class Source(Protocol):
         """
 
 
-class Doubts:
+class Refusals:
     """A broker that dies during the login looks like one that refuses it: only the third refusal counts."""
 
     def __init__(self) -> None:
         self._count = 0
 
-    def believed(self) -> bool:
+    def is_permanent(self) -> bool:
         """Count a refusal; return whether it counts as permanent."""
         self._count += 1
         return self._count >= _DOUBTS
@@ -267,7 +267,7 @@ class MessageStream:
             except Interrupted as lost:
                 where = self._source.where
                 self._told.add(where)  # one sentence for its loss and the failed retries that follow
-                self._news(logging.WARNING, lost.told or f"connection to {where} lost, trying again")
+                self._news(logging.WARNING, lost.sentence or f"connection to {where} lost, trying again")
                 await self.close()
 
     def tell(self, sentence: str) -> None:

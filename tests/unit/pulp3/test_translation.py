@@ -43,18 +43,18 @@ def judged(events: list[NewEvent]) -> list[str]:
 
 
 def test_a_finish_also_says_what_its_start_would_have_said_under_the_same_id() -> None:
-    start = Translator().told(row("running"), None, {}).start
-    finish = Translator().told(row("completed"), None, {})
+    start = Translator().translate(row("running"), None, {}).start
+    finish = Translator().translate(row("completed"), None, {})
     assert judged([*finish.start, *finish.finish]) == ["repo.sync.start", "repo.sync.finish"]
     assert [event.event_id for event in start] == [event.event_id for event in finish.start]
     assert finish.start[0].event_id != finish.finish[0].event_id
 
 
 def test_what_is_known_of_no_plug_in_has_no_invented_address() -> None:
-    words = Translator().told(row("completed"), None, {}).finish[0].payload["pulp3"]
+    words = Translator().translate(row("completed"), None, {}).finish[0].payload["pulp3"]
     assert words["repository"] == {"pulp_href": None, "prn": None, "name": "zoo", "type": "deb.apt"}
     known = row("completed", repository={**REPOSITORY, "type": "file.file"})
-    words = Translator(root="/x/", has_domains=True).told(known, None, {}).finish[0].payload["pulp3"]
+    words = Translator(root="/x/", has_domains=True).translate(known, None, {}).finish[0].payload["pulp3"]
     assert words["repository"]["pulp_href"] == f"/x/default/api/v3/repositories/file/file/{REPOSITORY['id']}/"
 
 
@@ -74,11 +74,11 @@ def test_a_very_long_name_stays_one_of_its_own() -> None:
 
 def test_every_task_is_told_only_where_that_is_wanted() -> None:
     other = row("completed", "pulpcore.app.tasks.orphan.orphan_cleanup", repository=None)
-    told = Translator().told(other, None, {})
+    told = Translator().translate(other, None, {})
     assert (told.start, told.finish) == ([], [])
-    told = Translator(every_task=True).told(other, None, {})
+    told = Translator(every_task=True).translate(other, None, {})
     assert judged([*told.start, *told.finish]) == ["tasks.running", "tasks.finished"]
-    waiting = Translator(every_task=True).told(row("waiting"), None, {})
+    waiting = Translator(every_task=True).translate(row("waiting"), None, {})
     assert judged(list(waiting.waiting)) == ["tasks.waiting"]
 
 
@@ -95,15 +95,15 @@ def test_every_task_is_told_only_where_that_is_wanted() -> None:
 def test_the_trace_is_pulps_correlation_id_or_stands_for_it(correlation: str, trace: str | None) -> None:
     given_row = row("running")
     given_row.data["task"]["logging_cid"] = correlation
-    found = Translator().told(given_row, None, {}).start[0].traceparent.split("-")
+    found = Translator().translate(given_row, None, {}).start[0].traceparent.split("-")
     assert [len(part) for part in found] == [2, 32, 16, 2]
     assert found[1] == trace or (trace is None and found[1] != "0" * 32)
 
 
 def test_a_repository_that_is_gone_at_the_end_is_known_from_the_start() -> None:
     gone = row("failed", repository=None, created=None, progress=None)
-    assert Translator().told(gone, row("running").data, {}).finish[0].repo_id == "zoo"
-    told = Translator().told(gone, None, {})
+    assert Translator().translate(gone, row("running").data, {}).finish[0].repo_id == "zoo"
+    told = Translator().translate(gone, None, {})
     assert judged([*told.start, *told.finish]) == ["repo.sync.start", "repo.sync.finish"]
 
 
@@ -115,7 +115,7 @@ REPORTS = st.lists(st.fixed_dictionaries({}, optional={"message": PLAIN, "code":
 def test_odd_errors_progress_and_ids_are_told_all_the_same(error: Any, progress: Any, cid: Any) -> None:
     odd = row("failed", progress=progress)
     odd.data["task"] |= {"error": error, "logging_cid": cid if isinstance(cid, str) else None}
-    assert judged([*Translator().told(odd, None, {}).finish]) == ["repo.sync.finish"]
+    assert judged([*Translator().translate(odd, None, {}).finish]) == ["repo.sync.finish"]
 
 
 def test_counts_are_read_as_versions_2_and_3_of_the_outbox_write_them() -> None:
@@ -132,7 +132,7 @@ def test_a_publication_inside_a_sync_has_times_of_its_own() -> None:
     inner = replace(row("completed"), subject="publication", object="01a22444-68d6-7855-be1c-c0b9dd7e95f6")
     inner.data.update(data, state="completed", repository=None)
     begun = {**inner.data, "begun_at": "2026-11-28T22:26:32+00:00"}
-    payload = Translator().told(inner, begun, {}).finish[0].payload
+    payload = Translator().translate(inner, begun, {}).finish[0].payload
     assert (payload["started"], payload["completed"]) == ("2026-11-28T22:26:32Z", "2026-11-28T22:26:00Z")
     assert payload["pulp3"]["publication"]["prn"] == "prn:deb.aptpublication:01a22444-68d6-7855-be1c-c0b9dd7e95f6"
     assert payload["pulp3"]["version"]["number"] == 3

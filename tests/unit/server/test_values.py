@@ -8,7 +8,7 @@ import pytest
 
 from pulpit.configuration import Key, keys, load
 from pulpit.errors import ConfigurationError, PulpitError
-from pulpit.server import brokering, data_folder, messaging, notifiers, serve
+from pulpit.server import data_folder, embedded_broker, messaging, notifiers, serve
 from pulpit.settings import Settings
 from pulpit.storage.opening import open_storage
 from pulpit.store.database import Database
@@ -85,7 +85,7 @@ async def compose(settings: Settings) -> None:
         pass
     open_storage(settings.storage, settings.data_dir)
     if settings.embedded_broker:
-        brokering.with_own_user(brokering.broker_config(settings))
+        embedded_broker.with_own_user(embedded_broker.broker_config(settings))
         publisher = None
     else:
         publisher = serve._publisher(settings, None, messaging.trust(settings.messaging))

@@ -194,7 +194,7 @@ class _Guarded:
             return [
                 Retry(reason=f"The plug-in of {kind} returned {shown(repr(type(outcomes)), 60)}, which says nothing.")
             ]
-        return list(self._believed(outcomes[: len(events)]))
+        return list(self._accepted(outcomes[: len(events)]))
 
     def describe(self, event: Event) -> dict[str, Any]:
         """Return the plug-in's description of what it would send, without secrets."""
@@ -227,7 +227,7 @@ class _Guarded:
             self._notifier = self._plug_in.opened(self._config)
         return self._notifier
 
-    def _believed(self, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
+    def _accepted(self, outcomes: Sequence[Outcome]) -> Iterator[Outcome]:
         """Return the outcomes up to the first retry, with texts of bounded length."""
         for outcome in outcomes:
             if isinstance(outcome, Delivered):

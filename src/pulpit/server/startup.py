@@ -33,7 +33,7 @@ from pulpit.tasks.recovery import sweep, sweep_uploads
 _log = logging.getLogger(__name__)
 
 
-class Beginning:
+class Startup:
     """The first steps of a server.
 
     A full disk or an unavailable storage does not prevent the start: the server answers requests, so that users see the

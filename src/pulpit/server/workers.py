@@ -1,31 +1,67 @@
-"""Composes workers without a server: `pulpit worker`, on machines that serve no requests."""
+"""The workers of a machine: their supervisor in a server, and `pulpit worker`, which runs them without one."""
 
 import asyncio
 import contextlib
 import logging
 import os
 from collections.abc import Coroutine
-from dataclasses import replace
-from typing import Final
+from dataclasses import asdict, replace
+from typing import Any, Final
 
 import uvloop
 
+from pulpit.clock import system_clock
+from pulpit.content.rpm.signing import Signer
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
+from pulpit.repositories import recovery
 from pulpit.server import data_folder, process
-from pulpit.server.beginning import Beginning
 from pulpit.server.process import ServiceManager
-from pulpit.server.supervision import supervisor_of
+from pulpit.server.startup import Startup
 from pulpit.settings import Settings
 from pulpit.storage.opening import open_storage
+from pulpit.storage.scratch import Scratch
 from pulpit.store import servers
 from pulpit.store.database import Database, when_available
 from pulpit.store.servers import Instance
 from pulpit.store.wakeups import WakeupSocket
+from pulpit.tasks.supervisor import Supervisor
 
 BEAT: Final = servers.LEASE.total_seconds() / 3
 """Seconds between two heartbeats."""
 
 _log = logging.getLogger(__name__)
+
+
+def supervisor_of(settings: Settings, database: Database, node: str) -> Supervisor:
+    """Return the supervisor of this machine's workers."""
+    if settings.signing.is_wanted:
+        Signer(settings.signing).check()
+    briefing: dict[str, Any] = {
+        "data_dir": str(settings.data_dir),
+        "database_url": settings.database.url,
+        "storage": asdict(settings.storage),
+        "log_level": settings.server.log_level,
+        "log_format": settings.server.log_format,
+        "stall_timeout": settings.tasks.stall_timeout,
+        "download_tries": settings.tasks.download_tries,
+        "least_speed": settings.tasks.least_speed,
+        "signing": asdict(settings.signing),
+        "native_limit": settings.tasks.native_limit,
+        "most_changes": settings.events.changes,
+        "keep_publications": settings.publish.keep,
+        "grace": settings.publish.grace,
+        "export_dir": settings.publish.export_dir,
+    }
+    return Supervisor(
+        database,
+        system_clock,
+        node=node,
+        count=settings.tasks.workers,
+        module="pulpit.server.worker",
+        briefing=briefing,
+        stop_timeout=settings.tasks.stop_timeout,
+        recover=lambda _: recovery.sweep(Scratch(settings.data_dir)),
+    )
 
 
 def work(settings: Settings, warnings: list[str]) -> None:
@@ -52,16 +88,16 @@ async def _work(settings: Settings, manager: ServiceManager) -> None:
         wakeups = stack.enter_context(WakeupSocket(settings.data_dir))
         database = Database(settings.data_dir, wakeups, url=settings.database.url)
         stack.callback(database.close)
-        beginning = Beginning(settings, database, open_storage(settings.storage, settings.data_dir), me)
-        await beginning.attempt()
+        startup = Startup(settings, database, open_storage(settings.storage, settings.data_dir), me)
+        await startup.attempt()
         supervisor = supervisor_of(settings, database, me.node)
         stack.enter_context(wakeups.handled_by(supervisor.wakeup_handlers))
         process.say("ready")  # scripts wait for it
         manager.say("READY=1", f"STATUS=Works with {settings.tasks.workers} workers")
         parts = [
             manager.keep_telling(),
-            _beat(database, beginning.me),
-            _begin(beginning, supervisor.run()),
+            _beat(database, startup.me),
+            _begin(startup, supervisor.run()),
             stop.wait(),
         ]
         running = [asyncio.ensure_future(part) for part in parts]
@@ -77,8 +113,8 @@ async def _work(settings: Settings, manager: ServiceManager) -> None:
             part.result()
 
 
-async def _begin(beginning: Beginning, supervised: Coroutine[None, None, None]) -> None:
-    await beginning.finish()
+async def _begin(startup: Startup, supervised: Coroutine[None, None, None]) -> None:
+    await startup.finish()
     await supervised
 
 
