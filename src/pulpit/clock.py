@@ -25,4 +25,4 @@ def iso_micro(moment: datetime) -> str:
 
 def _utc(moment: datetime, precision: str) -> str:
     moment = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return moment.replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+    return moment.isoformat("T", precision).removesuffix("+00:00") + "Z"

@@ -1,10 +1,7 @@
 """The http notifier against real receivers on loopback."""
 
-import asyncio
-import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,40 +12,12 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from pulpit import __version__
-from pulpit.clock import system_clock
 from pulpit.delivery import headers as event_headers
-from pulpit.delivery.notifiers.http import LONGEST_ANSWER, Http
-from pulpit.delivery.notifiers.port import Delivered, Gone, Notifier, Outcome, Refused, Retry
-from pulpit.net.addresses import Network, parse_networks
+from pulpit.delivery.notifiers.http_connections import LONGEST_ANSWER
+from pulpit.delivery.notifiers.port import Delivered, Gone, Outcome, Refused, Retry
+from pulpit.net.addresses import parse_networks
 from support.made_events import event
-from support.webhooks import Call, Sink, raw, sink
-
-LOOPBACK = parse_networks("127.0.0.0/8, ::1")
-
-
-@contextlib.asynccontextmanager
-async def notifier(allow: Sequence[Network] = LOOPBACK, **config: Any) -> AsyncIterator[Notifier]:
-    kind = Http(system_clock, allow=allow, source="/pulpit/test")
-    one = kind.open(config)
-    try:
-        yield one
-    finally:
-        await one.close()
-        await kind.close()
-
-
-def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(60):
-            await story()
-
-    asyncio.run(bounded())
-
-
-async def outcome(url: str, allow: Sequence[Network] = LOOPBACK, **config: Any) -> Outcome:
-    async with notifier(allow, url=url, **config) as hook:
-        (one,) = await hook.deliver([event()])
-        return one
+from support.webhooks import Call, Sink, notifier, outcome, raw, run, sink
 
 
 def test_posts_the_body_with_all_headers() -> None:
@@ -173,149 +142,6 @@ def test_an_answer_is_kept_in_part_and_in_plain_characters() -> None:
         assert isinstance(done, Delivered)
         assert done.answer.startswith("200 OK\nall [31m well xxx")
         assert len(done.answer) <= LONGEST_ANSWER + 10
-
-    run(story)
-
-
-def test_an_answer_that_never_ends_counts_by_its_status() -> None:
-    async def story() -> None:
-        endless = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nwell"
-        async with raw(endless, close=False) as url:
-            assert await outcome(url, timeout=10) == Delivered(answer="200 OK\nwell")
-
-    run(story)
-
-
-OK = b"HTTP/1.1 200 OK\r\n"
-WELL = b"Content-Length: 4\r\n\r\nwell"
-ODD_HEADS = {
-    "a header of 9 kB": OK + b"X-A: " + b"x" * 9000 + b"\r\n" + WELL,
-    "a header of 300 kB": OK + b"X-A: " + b"x" * 300_000 + b"\r\n" + WELL,
-    "150 headers": OK + b"".join(b"X-%d: a\r\n" % number for number in range(150)) + WELL,
-    "a reason of 9 kB": b"HTTP/1.1 200 " + b"y" * 9000 + b"\r\n" + WELL,
-    "no reason": b"HTTP/1.1 200\r\n" + WELL,
-    "a Latin-1 name": OK + b"X-\xe9: a\r\n" + WELL,
-    "a blank in a name": OK + b"X A: b\r\n" + WELL,
-    "a blank before the colon": OK + b"X-A : b\r\n" + WELL,
-    "a line without a colon": OK + b"nonsense\r\n" + WELL,
-    "a NUL": OK + b"X-A: b\x00c\r\n" + WELL,
-    "a folded line": OK + b"X-A: b\r\n c\r\n" + WELL,
-    "doubled lengths": OK + b"Content-Length: 4\r\n" + WELL,
-    "a list of lengths": OK + b"Content-Length: 4, 4\r\n\r\nwell",
-    "lengths that differ": OK + b"Content-Length: 7\r\n" + WELL,
-    "a negative length": OK + b"Content-Length: -1\r\n\r\nwell",
-    "a length without end": OK + b"Content-Length: " + b"9" * 30 + b"\r\n\r\nwell",
-    "both framings": OK + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwell\r\n0\r\n\r\n",
-    "chunks and trailers": OK + b"Transfer-Encoding: chunked\r\n\r\n4\r\nwell\r\n0\r\nX-T: 1\r\n\r\n",
-    "an unknown coding": OK + b"Transfer-Encoding: foo\r\n\r\nwell",
-    "bare line feeds": b"HTTP/1.1 200 OK\nContent-Length: 4\n\nwell",
-    "lines before": b"\r\n\r\n" + OK + WELL,
-    "HTTP/1.0": b"HTTP/1.0 200 OK\r\n\r\nwell",
-    "HTTP/0.9 in text": b"HTTP/0.9 200 OK\r\n" + WELL,
-    "HTTP/2 in text": b"HTTP/2 200 \r\n" + WELL,
-    "a letter that cannot be printed": OK + b"Pragma: no-cache\x03\r\n" + WELL,
-    "blanks in a name": OK + b"X y Z: 1\r\n" + WELL,
-    "100, 102 and 103 first": b"HTTP/1.1 100 Continue\r\n\r\n" * 3
-    + b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
-    + OK
-    + WELL,
-    "more than was announced": OK + WELL + b"EXTRA",
-    "two replies": (OK + WELL) * 2,
-}
-
-
-@pytest.mark.parametrize("step", [10**6, 7], ids=["at once", "in pieces"])
-@pytest.mark.parametrize("reply", ODD_HEADS.values(), ids=ODD_HEADS.keys())
-def test_b4_a_reply_with_an_odd_head_counts_by_its_status(reply: bytes, step: int) -> None:
-    async def story() -> None:
-        async with raw(reply, step=step if len(reply) < 20_000 else 10**6) as url:
-            done = await outcome(url)
-            assert isinstance(done, Delivered), done
-            assert done.answer.endswith("\nwell")
-
-    run(story)
-
-
-WITHOUT_BODY = {
-    "204 with a body": b"HTTP/1.1 204 No Content\r\n" + WELL,
-    "205": b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n",
-    "chunks that are none": OK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "closed in the body": OK + b"Content-Length: 4000\r\n\r\n",
-    "closed in the head": OK + b"Content-Le",
-    "a head without end": OK + b"X-A: b\r\n" * 200_000,
-    "packed, which nobody unpacks": OK + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08",
-}
-
-
-@pytest.mark.parametrize("reply", WITHOUT_BODY.values(), ids=WITHOUT_BODY.keys())
-def test_b4_what_comes_behind_a_status_of_success_changes_nothing(reply: bytes) -> None:
-    async def story() -> None:
-        async with raw(reply) as url:
-            assert isinstance(await outcome(url), Delivered)
-
-    run(story)
-
-
-def test_b4_odd_heads_of_other_statuses_keep_their_meaning() -> None:
-    async def story() -> None:
-        async with raw(b"HTTP/1.1 429 Slow\r\nnonsense\r\nRetry-After: 3\r\nContent-Length: 2\r\n" + WELL) as url:
-            assert await outcome(url) == Retry(reason=f"{url} answered 429 Slow: well", after=timedelta(seconds=3))
-        async with raw(b"HTTP/1.1 422 No\r\nnonsense\r\n" + WELL) as url:
-            assert isinstance(await outcome(url), Refused)
-        async with raw(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n") as url:
-            assert isinstance(await outcome(url), Retry)
-
-    run(story)
-
-
-NO_HTTP = {
-    "a TLS alert": b"\x15\x03\x01\x00\x02\x02\x50",
-    "HTTP/2": b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x80",
-    "four digits": b"HTTP/1.1 2000 OK\r\n" + WELL,
-    "words": b"HTTP/1.1 OK 200\r\n" + WELL,
-    "interim replies without end": b"HTTP/1.1 100 Continue\r\n\r\n" * 60_000,
-}
-
-
-@pytest.mark.parametrize("reply", NO_HTTP.values(), ids=NO_HTTP.keys())
-def test_b4_what_has_no_status_is_tried_again(reply: bytes) -> None:
-    async def story() -> None:
-        async with raw(reply) as url:
-            assert await outcome(url) == Retry(reason=f"{url} answered something that is not HTTP.")
-
-    run(story)
-
-
-def test_b4_a_connection_is_kept_over_odd_heads_and_given_up_where_they_disagree() -> None:
-    async def story() -> None:
-        async with raw(OK + b"X-\xe9: a\r\n" + WELL, close=False, again=True) as url, notifier(url=url) as hook:
-            outcomes = await hook.deliver([event(number) for number in range(1, 5)])
-            assert outcomes == [Delivered(answer="200 OK\nwell")] * 4
-
-    run(story)
-
-
-def test_a_body_of_gigabytes_is_not_read() -> None:
-    async def story() -> None:
-        sent = 0
-
-        async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            nonlocal sent
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(OK + b"Content-Length: 4000000000\r\n\r\n")
-            with contextlib.suppress(ConnectionError):
-                while True:
-                    writer.write(b"x" * 65536)
-                    await writer.drain()
-                    sent += 65536
-            writer.close()
-
-        server = await asyncio.start_server(talk, "127.0.0.1", 0)
-        async with server:
-            done = await outcome(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        assert isinstance(done, Delivered)
-        assert len(done.answer) < LONGEST_ANSWER + 10
-        assert sent < 64 * 1024 * 1024
 
     run(story)
 
@@ -513,14 +339,13 @@ def test_loopback_is_only_reached_when_allowed() -> None:
     run(story)
 
 
-def test_a_name_with_several_forbidden_addresses_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    def getaddrinfo(_: str, port: int, *__: object) -> list[tuple[Any, ...]]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("10.0.0.1", "10.0.0.2")]
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)  # the world's name servers, not the code under test
-
+def test_a_name_is_reached_at_those_of_its_addresses_that_are_allowed() -> None:
     async def story() -> None:
-        assert forbidden(await outcome("http://inside.example/"))
+        async with sink() as far:
+            url = far.url.replace("127.0.0.1", "localhost")
+            assert isinstance(await outcome(url, allow=parse_networks("127.0.0.1")), Delivered)
+            assert forbidden(await outcome(url, allow=parse_networks("10.0.0.0/8")))
+        assert len(far.calls) == 1
 
     run(story)
 
@@ -532,25 +357,6 @@ def test_a_redirect_does_not_lead_past_the_guard() -> None:
             blocked = await outcome(f"{far.url}/old", allow=parse_networks("127.0.0.1"), redirects=True)
             assert forbidden(blocked)
             assert [call.path for call in far.calls] == ["/old"]
-
-    run(story)
-
-
-def test_a_name_that_changes_its_answer_does_not_lead_past_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter(["127.0.0.1", "127.0.0.2"])
-
-    def getaddrinfo(_: str, port: int, *__: object) -> list[tuple[Any, ...]]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (next(answers), port))]
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)  # the world's name servers, not the code under test
-
-    async def story() -> None:
-        async with sink() as far:
-            url = f"http://rebind.example:{far.url.rpartition(':')[2]}/"
-            only = parse_networks("127.0.0.1/32")
-            assert isinstance(await outcome(url, allow=only), Delivered)
-            assert forbidden(await outcome(url, allow=only))
-            assert len(far.calls) == 1
 
     run(story)
 
@@ -582,7 +388,8 @@ def test_a_certificate_of_the_given_authority_is_trusted_and_no_other(authority:
         async with sink(server_side(authority, "other.example")) as far:
             misnamed = await outcome(far.url, ca_path=str(path))
             assert isinstance(misnamed, Retry)
-            assert "is not trusted: Hostname mismatch" in misnamed.reason
+            assert "is not trusted: " in misnamed.reason
+            assert "'localhost'" in misnamed.reason
 
     run(story)
 

@@ -6,7 +6,7 @@ import http.server
 import json
 import ssl
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,12 @@ from multidict import CIMultiDict
 
 from pulpit.clock import system_clock
 from pulpit.delivery.notifiers.http import Http
-from pulpit.delivery.notifiers.port import Outcome
+from pulpit.delivery.notifiers.port import Notifier, Outcome
 from pulpit.events import Event
-from pulpit.net.addresses import parse_networks
+from pulpit.net.addresses import Network, parse_networks
+from support.made_events import event
+
+LOOPBACK = parse_networks("127.0.0.0/8, ::1")
 
 
 @dataclass(kw_only=True)
@@ -153,6 +156,35 @@ async def raw(
         for task in talking:
             task.cancel()
         await asyncio.gather(*talking, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def notifier(allow: Sequence[Network] = LOOPBACK, **config: Any) -> AsyncIterator[Notifier]:
+    """Open an http listener of this configuration, with connections of its own."""
+    kind = Http(system_clock, allow=allow, source="/pulpit/test")
+    one = kind.open(config)
+    try:
+        yield one
+    finally:
+        await one.close()
+        await kind.close()
+
+
+def run(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a story, for a minute at most."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(60):
+            await story()
+
+    asyncio.run(bounded())
+
+
+async def outcome(url: str, allow: Sequence[Network] = LOOPBACK, **config: Any) -> Outcome:
+    """Return what becomes of one event for a listener of this configuration."""
+    async with notifier(allow, url=url, **config) as hook:
+        (one,) = await hook.deliver([event()])
+        return one
 
 
 def delivered_to_sink(some: Sequence[Event], answer: Any = None, **config: Any) -> tuple[list[Outcome], Sink]:

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Final
 
 from pulpit import backoff
-from pulpit.delivery.notifiers.port import DELIVERED, Delivered, Later, Outcome, Pace, Refused, Retry, described
+from pulpit.delivery.notifiers.port import Delivered, Later, Outcome, Pace, Refused, Retry, described
 from pulpit.events import Event
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.listeners import Delivery
@@ -75,8 +75,8 @@ def runs_of(
     listener_id: str, events: Sequence[Event], outcomes: Sequence[Outcome], *, at: datetime, seconds: float
 ) -> list[Delivery]:
     """Return what an operator sees of a call: runs of equal outcomes summed up, without events that were not tried."""
-    if outcomes.count(DELIVERED) == len(events):  # nothing to report about any of them
-        return [_attempt(listener_id, events, described(DELIVERED), at, seconds)]
+    if outcomes and outcomes.count(outcomes[0]) == len(events) and not isinstance(outcomes[0], Later):
+        return [_attempt(listener_id, events, described(outcomes[0]), at, seconds)]
     tried = [(e, o) for e, o in zip(events, outcomes, strict=False) if not isinstance(o, Later)]
     runs = [(said, [event for event, _ in run]) for said, run in groupby(tried, key=lambda pair: described(pair[1]))]
     return [_attempt(listener_id, some, said, at, seconds * len(some) / len(tried)) for said, some in runs]

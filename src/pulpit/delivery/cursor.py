@@ -25,7 +25,6 @@ from pulpit.clock import Clock
 from pulpit.delivery.attempts import NOT_TRIED, Tried, bug_of, letters_of, log_buried, pause_after, runs_of
 from pulpit.delivery.log_reader import Batch, LogReader, filter_of
 from pulpit.delivery.notifiers.port import (
-    DELIVERED,
     Delivered,
     Gone,
     Later,
@@ -203,7 +202,8 @@ class Cursor(ListenerCursor):
     async def _settle(self, done: _InFlight) -> Retry | None:
         """Record the outcomes of a batch, in order, up to the first event that must be retried."""
         events, outcomes = done.batch.events, self._outcomes(done.task)
-        plain = outcomes.count(DELIVERED) == len(events)  # nothing to report about any of them
+        first = outcomes[0] if outcomes else NOT_TRIED
+        plain = isinstance(first, Delivered) and not first.refused and outcomes.count(first) == len(events)
         self._note(done, outcomes)
         if self._failures and any(isinstance(outcome, Delivered) for outcome in outcomes):
             self._failures, self._failing_since = 0, None

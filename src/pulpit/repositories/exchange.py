@@ -4,7 +4,6 @@ A failure is transient (the connection broke, the transfer stalled, the server s
 permanent (404, wrong size, wrong checksum).
 """
 
-import asyncio
 import re
 import socket
 import time
@@ -19,6 +18,7 @@ from pulpit.content.limits import KIB, Limits
 from pulpit.content.port import NotForUs, NotThere
 from pulpit.errors import WorkFailed
 from pulpit.net.addresses import FeedGuard, ForbiddenAddress
+from pulpit.net.curl import Ended
 from pulpit.text import masked_url, shown
 
 PARTIAL_CONTENT: Final = 206
@@ -137,7 +137,7 @@ class Exchange:
     take: OnData
     limits: Limits
     pace: TransferPace
-    ended: asyncio.Future[tuple[int, str]]
+    ended: Ended
     """libcurl's final result: its code and text."""
     deadline: float
     """The time limit by the event loop's clock; enforced by whoever awaits the end."""

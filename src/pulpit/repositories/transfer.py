@@ -25,6 +25,7 @@ from pulpit.content.feed import Feed
 from pulpit.content.limits import KIB, Limits
 from pulpit.errors import WorkFailed
 from pulpit.net.addresses import FeedGuard, ForbiddenAddress, is_loopback
+from pulpit.net.curl import CurlLoop, trust_system
 from pulpit.repositories.exchange import Answer, DownloadFailed, Exchange, OnAnswer, OnData, TransferPace, cut, public
 from pulpit.text import shown
 
@@ -58,28 +59,21 @@ class Transfers:
         self._beyond_proxy: Final = FeedGuard([host])
         self._places: Final = asyncio.Semaphore(feed.max_downloads or limits.downloads)
         self._loop: Final = asyncio.get_running_loop()
-        self._multi: Final = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, feed.max_downloads or limits.downloads)
-        self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
-        self._timer: asyncio.TimerHandle | None = None
+        self._curls: Final = CurlLoop(feed.max_downloads or limits.downloads)
         self._idle: Final[dict[bool, list[pycurl.Curl]]] = {True: [], False: []}
         """Idle handles for reuse, with and without the client certificate."""
         self._not_before: Final[dict[_Origin, float]] = {}
         self._running: Final[dict[pycurl.Curl, Exchange]] = {}
-        self._watched: Final[dict[int, int]] = {}
-        """Events that are watched on each socket, as libcurl numbers them."""
         self._tick: Final = min(limits.answer_timeout, limits.stall_timeout) / 8
         self._lookout: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
         """Close all connections; no request may be running."""
-        self._set_timer(-1)
         if self._lookout is not None:
             self._lookout.cancel()
         for curl in (*self._idle[True], *self._idle[False]):
             curl.close()
-        self._multi.close()
+        self._curls.close()
 
     async def get(self, url: str, headers: Mapping[str, str], on_answer: OnAnswer, on_data: OnData) -> Answer:
         """Request a URL, and follow redirects.
@@ -199,7 +193,7 @@ class Transfers:
         if self._lookout is None:
             self._lookout = self._loop.call_later(self._tick, self._look_out)
         try:
-            self._multi.add_handle(curl)
+            self._curls.start(curl, exchange.ended)
             code, text = await exchange.ended
             exchange.end(code)
             exchange.hand_on()
@@ -216,7 +210,7 @@ class Transfers:
             raise DownloadFailed(url, waited, transient=True) from None
         finally:
             del self._running[curl]
-            self._multi.remove_handle(curl)
+            self._curls.stop(curl)
             self._idle[shows].append(curl)
 
     def _note_pause(self, url: str, exchange: Exchange) -> None:
@@ -266,10 +260,7 @@ class Transfers:
             curl.setopt(pycurl.PROXYPASSWORD, feed.proxy_password or "")
         if feed.max_speed is not None:
             curl.setopt(pycurl.MAX_RECV_SPEED_LARGE, max(1, int(feed.max_speed)))
-        trusted = ssl.get_default_verify_paths()
-        for option, known in ((pycurl.CAINFO, trusted.cafile), (pycurl.CAPATH, trusted.capath)):
-            if known:
-                curl.setopt(option, known)
+        trust_system(curl)
         if feed.ssl_ca_cert:
             curl.setopt(pycurl.CAINFO_BLOB, feed.ssl_ca_cert.encode())
             curl.setopt(pycurl.PROXY_CAINFO_BLOB, feed.ssl_ca_cert.encode())
@@ -280,41 +271,6 @@ class Transfers:
             curl.setopt(pycurl.SSLCERT_BLOB, feed.ssl_client_cert.encode())
             curl.setopt(pycurl.SSLKEY_BLOB, (feed.ssl_client_key or feed.ssl_client_cert).encode())
         return curl
-
-    def _watch(self, what: int, fd: int, _multi: object, _data: object) -> None:
-        """Watch a socket as libcurl asks."""
-        wanted = what & pycurl.POLL_INOUT
-        changed = wanted ^ self._watched.pop(fd, 0)
-        if wanted:
-            self._watched[fd] = wanted
-        if changed & pycurl.POLL_IN:
-            if wanted & pycurl.POLL_IN:
-                self._loop.add_reader(fd, self._act, fd, pycurl.CSELECT_IN)
-            else:
-                self._loop.remove_reader(fd)
-        if changed & pycurl.POLL_OUT:
-            if wanted & pycurl.POLL_OUT:
-                self._loop.add_writer(fd, self._act, fd, pycurl.CSELECT_OUT)
-            else:
-                self._loop.remove_writer(fd)
-
-    def _set_timer(self, milliseconds: int) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if milliseconds >= 0:
-            self._timer = self._loop.call_later(milliseconds / 1000, self._act, pycurl.SOCKET_TIMEOUT, 0)
-
-    def _act(self, fd: int, events: int) -> None:
-        """Let libcurl continue, and deliver the transfers that have ended."""
-        self._multi.socket_action(fd, events)
-        left = 1
-        while left:
-            left, good, bad = self._multi.info_read()
-            for curl, code, text in [*((curl, pycurl.E_OK, "") for curl in good), *bad]:
-                exchange = self._running.get(curl)
-                if exchange is not None and not exchange.ended.done():
-                    exchange.ended.set_result((code, text))
 
     def _look_out(self) -> None:
         """End the transfers that have timed out; one timer for all is cheaper than one for each."""

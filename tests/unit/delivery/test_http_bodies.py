@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pulpit.clock import system_clock
-from pulpit.delivery.headers import plain_signatures
+from pulpit.delivery.headers import attributes, plain_signatures
 from pulpit.delivery.notifiers import http_config
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.http_bodies import LONGEST_SENTENCE, Format, body_of, sentence
@@ -43,6 +43,17 @@ def read(form: Format, of: Event) -> Any:
 def test_pulps_message_goes_out_byte_for_byte() -> None:
     body = body_of(event(), Format.PULP, SOURCE)
     assert (body.content, body.content_type) == (event().body.encode(), "application/json")
+
+
+@pytest.mark.parametrize("repo_id", ["zoo", 'a "quoted"\\name\n\x00', "zö🐻"])
+def test_a_cloudevent_has_the_attributes_that_other_listeners_send_as_headers(repo_id: str) -> None:
+    for some in (event(repo_id), event()._replace(repo_id=None, repo_number=None)):
+        document = read(Format.CLOUDEVENTS, some)
+        assert document.pop("data") == json.loads(some.body)
+        further = {"datacontenttype": "application/json", "traceparent": "00-0-0-01", "sequence": "7"}
+        if some.repo_number is not None:
+            further["reponumber"] = "3"
+        assert document == attributes(some, SOURCE) | further
 
 
 def test_a_thin_body_has_nothing_of_the_payload() -> None:

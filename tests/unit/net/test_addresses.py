@@ -1,11 +1,9 @@
 """Which addresses webhooks and upstreams may reach, and which are this machine."""
 
-import socket
 from ipaddress import ip_address
 
 import pytest
 
-from pulpit.delivery.notifiers.http_connections import guarded_sockets
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import FeedGuard, ForbiddenAddress, WebhookGuard, is_loopback, literal, parse_networks
 
@@ -141,10 +139,3 @@ def test_c12_a_name_that_turns_near_is_not_trusted() -> None:
 def test_c12_a_link_local_address_is_not_even_for_the_feed_itself(host: str) -> None:
     with pytest.raises(ForbiddenAddress):
         FeedGuard([host]).check(host, host)
-
-
-@pytest.mark.parametrize("address", NEAR)
-def test_no_socket_is_made_for_a_forbidden_address(address: str) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with pytest.raises(ForbiddenAddress):
-        guarded_sockets(WebhookGuard())((family, socket.SOCK_STREAM, 0, "", (address, 80)))

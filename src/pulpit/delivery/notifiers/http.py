@@ -2,26 +2,29 @@
 
 event ──▶ body, headers, signature ──▶ POST ──▶ status ──▶ outcome                (http_requests.py, http_reply.py)
                                         │
-                                        └─ every socket passes the guard          (addresses.py)
+                                        └─ by libcurl, every socket guarded       (http_connections.py, addresses.py)
 """
 
 import asyncio
-import ssl
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from http import HTTPStatus
-from io import BytesIO
 from typing import Any, Final
 from urllib.parse import urljoin
 
-import aiohttp
 from yarl import URL
 
 from pulpit.clock import Clock
 from pulpit.delivery.notifiers import http_config, http_reply
 from pulpit.delivery.notifiers.http_config import Batch, Hook, Proxy
-from pulpit.delivery.notifiers.http_connections import connected, open_session
+from pulpit.delivery.notifiers.http_connections import (
+    LONGEST_ANSWER,
+    Connections,
+    Exchange,
+    NoReply,
+    Receiver,
+    place_of,
+)
 from pulpit.delivery.notifiers.http_requests import Request, RequestWriter, portion
 from pulpit.delivery.notifiers.port import (
     DELIVERED,
@@ -38,21 +41,15 @@ from pulpit.delivery.notifiers.templates import Renderer, RendererTrouble, Templ
 from pulpit.errors import InvalidValue
 from pulpit.events import Event
 from pulpit.listener_options import HTTP
-from pulpit.net.addresses import Anywhere, ForbiddenAddress, Network, WebhookGuard
-from pulpit.net.tls import client_context
+from pulpit.net.addresses import Anywhere, Network, WebhookGuard
 from pulpit.net.urls import http_url
-from pulpit.text import one_line, system_reason
+from pulpit.text import one_line
 
-LONGEST_ANSWER: Final = 4096
-"""Bytes of a reply's body that are read."""
 LONGEST_CALL: Final = 30
 """Seconds after which a call starts no further batch, so that progress is recorded with slow receivers too."""
 LONGEST_RUN: Final = 1
 """The same for one event after the other."""
-ANSWER_TIMEOUT: Final = 5
-"""Seconds to read a reply's body; the status alone decides, so a body that never ends does no harm."""
 MOST_REDIRECTS: Final = 5
-_LARGE: Final = 1024 * 1024
 _MORE: Final = Later(reason="More follow.", after=timedelta(0))
 _COMMON: Final[Mapping[tuple[int, str | None], Outcome]] = {
     (status, status.phrase): Delivered(answer=f"{status} {status.phrase}")
@@ -78,9 +75,7 @@ class Http:
         self._source: Final = source
         self._proxy: Final = proxy
         self._renderer: Final = Renderer()
-        self._sessions: Final[dict[bool, aiohttp.ClientSession]] = {}
-        self._system_trust: ssl.SSLContext | None = None
-        self._reading: Final = asyncio.Lock()
+        self._connections: Final[dict[bool, Connections]] = {}
 
     def check_config(self, config: Mapping[str, Any]) -> None:
         """Reject an invalid configuration, and an address that the operator did not allow.
@@ -100,32 +95,20 @@ class Http:
     async def close(self) -> None:
         """Close every connection, and end the template process."""
         await asyncio.to_thread(self._renderer.close)
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
+        for connections in self._connections.values():
+            connections.close()
+        self._connections.clear()
 
     def proxy_for(self, hook: Hook) -> Proxy | None:
         """Return the proxy for a listener's requests."""
         return hook.proxy or (None if hook.direct else self._proxy)
 
-    def session(self, proxy: Proxy | None) -> aiohttp.ClientSession:
-        """Return the session for requests: every connection is guarded, except those to the operator's own proxy."""
+    def connections(self, proxy: Proxy | None) -> Connections:
+        """Return the connections for requests: each is guarded, except those to the operator's own proxy."""
         trusted = proxy is not None and proxy is self._proxy
-        if trusted not in self._sessions:
-            self._sessions[trusted] = open_session(Anywhere() if trusted else self._guard)
-        return self._sessions[trusted]
-
-    async def trust(self, ca_path: str) -> ssl.SSLContext:
-        """Load the CA certificates of a file or folder, or the system's, which are loaded once for all listeners.
-
-        One load at a time: thousands of listeners that start together would take every thread from the database.
-        """
-        async with self._reading:
-            if ca_path:
-                return await asyncio.to_thread(client_context, ca_path)
-            if self._system_trust is None:
-                self._system_trust = await asyncio.to_thread(client_context)
-            return self._system_trust
+        if trusted not in self._connections:
+            self._connections[trusted] = Connections(Anywhere() if trusted else self._guard)
+        return self._connections[trusted]
 
     def writer(self, hook: Hook) -> RequestWriter:
         """Return the writer of a listener's requests."""
@@ -135,9 +118,9 @@ class Http:
         """Return the events of the next request of a listener with batches."""
         return portion(events, batch, self._clock)
 
-    def pause(self, response: aiohttp.ClientResponse) -> timedelta | None:
+    def pause(self, reply: Exchange) -> timedelta | None:
         """Return how long the receiver asked to be left alone."""
-        return http_reply.pause(response.headers.get("Retry-After"), self._clock())
+        return http_reply.pause(reply.headers.get("retry-after"), self._clock())
 
 
 class _Poster:
@@ -148,7 +131,9 @@ class _Poster:
         self._kind: Final = kind
         self._writer: Final = kind.writer(hook)
         self._proxy: Final = kind.proxy_for(hook)
-        self._trust: ssl.SSLContext | None = None
+        secrets = {*hook.hidden, *(self._proxy.hidden if self._proxy else ())}
+        self._receiver: Receiver | None = None
+        self._hidden: Final = sorted(secrets, key=len, reverse=True)
 
     async def prepare(self) -> None:
         """Do nothing: the receiver is not contacted before there is an event."""
@@ -159,21 +144,24 @@ class _Poster:
         written: dict[int, Request] = {}
         loop = asyncio.get_running_loop()
         end = loop.time() + (LONGEST_RUN if self._hook.batch is None else LONGEST_CALL)
-        while (count := len(outcomes)) < len(events):
-            if outcomes and loop.time() > end:
-                return [*outcomes, _MORE]
-            if self._hook.batch is None:
-                if count + 1 < len(events):
-                    # Two turns of the loop later aiohttp has written this request; encode the next one while the
-                    # receiver handles it.
-                    loop.call_soon(loop.call_soon, self._write_ahead, events[count + 1], written)
-                outcomes.append(await self._single(events[count], written.pop(events[count].number, None)))
-            else:
-                some = self._kind.portion(events[count:], self._hook.batch)
-                outcomes += [some] if isinstance(some, Later) else await self._together(some, end)
-            if isinstance(outcomes[-1], Retry):
-                break
-        return outcomes
+        try:
+            while (count := len(outcomes)) < len(events):
+                if outcomes and loop.time() > end:
+                    return [*outcomes, _MORE]
+                if self._hook.batch is None:
+                    if count + 1 < len(events):
+                        # This one is sent in this turn of the loop; encode the next one while the receiver handles it.
+                        loop.call_soon(self._write_ahead, events[count + 1], written)
+                    outcomes.append(await self._single(events[count], written.pop(events[count].number, None)))
+                else:
+                    some = self._kind.portion(events[count:], self._hook.batch)
+                    outcomes += [some] if isinstance(some, Later) else await self._together(some, end)
+                if isinstance(outcomes[-1], Retry):
+                    break
+            return outcomes
+        finally:
+            if self._receiver:
+                self._receiver.rest()
 
     def describe(self, event: Event) -> dict[str, Any]:
         """Return the request; of the listener's own headers only the names, because values may be tokens."""
@@ -226,132 +214,65 @@ class _Poster:
     async def _send(self, request: Request) -> Outcome:
         try:
             async with asyncio.timeout(self._hook.timeout):
-                if self._trust is None and (self._hook.url.scheme == "https" or self._hook.redirects):
-                    self._trust = await self._kind.trust(self._hook.ca_path)
-                return await self._follow(request, self._trust)
+                return await self._follow(request)
         except TimeoutError:
-            return Retry(reason=f"{_place(self._hook.url)} did not answer within {self._hook.timeout} seconds.")
-        except aiohttp.ClientConnectorCertificateError as error:
-            why = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
-            return Retry(reason=f"The certificate of {_place(self._hook.url)} is not trusted: {why}.")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Retry(reason=self._without_secrets(complaint(error, self._hook)))
+            return Retry(reason=f"{place_of(self._hook.url)} did not answer within {self._hook.timeout} seconds.")
+        except NoReply as error:
+            return Retry(reason=self._without_secrets(str(error)))
 
-    async def _follow(self, request: Request, trust: ssl.SSLContext | None) -> Outcome:
+    async def _follow(self, request: Request) -> Outcome:
         """Post, and follow redirects if the listener allows it."""
         url = self._hook.url
         own: Mapping[str, str] = self._hook.headers
+        receiver = self._receiver or self._receiver_at(url)
+        self._receiver = receiver
         for _ in range(MOST_REDIRECTS + 1):
-            async with await self._post(url, request.body, {**request.headers, **own}, trust) as response:
-                if not (self._hook.redirects and response.status in _REPEATED):
-                    return await self._judge(response, url)
-                target = _target(url, response.headers.get("Location", ""))
+            reply = await receiver.post(_merged(request.headers, own), request.body)
+            if not (self._hook.redirects and reply.status in _REPEATED):
+                return self._judge(reply, url)
+            target = _target(url, reply.headers.get("location", ""))
             if isinstance(target, Retry):
                 return target
-            own = (
-                own if target.origin() == url.origin() else {}
-            )  # secrets are only sent to the origin that they are for
-            url = target
-        return Retry(reason=f"{_place(self._hook.url)} redirects more than {MOST_REDIRECTS} times.")
+            if target.origin() != url.origin():
+                own = {}  # secrets are only sent to the origin that they are for
+            url, receiver = target, self._receiver_at(target)
+        return Retry(reason=f"{place_of(self._hook.url)} redirects more than {MOST_REDIRECTS} times.")
 
-    async def _post(
-        self, url: URL, body: bytes, headers: Mapping[str, str], trust: ssl.SSLContext | None
-    ) -> aiohttp.ClientResponse:
-        """Send the request; send it again if it went to a kept-alive connection that had been closed."""
-        proxy = self._proxy
-        tunnel = proxy.headers if proxy and url.scheme == "https" else {}
-        post = partial(
-            self._kind.session(proxy).post,
-            url,
-            headers={**headers, **proxy.headers} if proxy and url.scheme == "http" else headers,
-            ssl=True if trust is None else trust,
-            allow_redirects=False,
-            proxy=proxy.url if proxy else None,
-            proxy_headers=tunnel,
-        )
-        connected.set(False)
-        try:
-            return await post(data=_payload(body))
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if connected.get():
-                raise
-        return await post(data=_payload(body))
+    def _receiver_at(self, url: URL) -> Receiver:
+        return Receiver(self._kind.connections(self._proxy), self._hook, self._proxy, url)
 
-    async def _judge(self, response: aiohttp.ClientResponse, url: URL) -> Outcome:
-        if response.content.at_eof() and (common := _COMMON.get((response.status, response.reason))):
+    def _judge(self, reply: Exchange, url: URL) -> Outcome:
+        if not reply.body and (common := _COMMON.get((reply.status, reply.reason))):
             return common
-        body = (await _beginning(response)).decode(errors="replace")
-        text = self._without_secrets(one_line(self._without_secrets(body), LONGEST_ANSWER))
+        text = self._without_secrets(
+            one_line(self._without_secrets(reply.body.decode(errors="replace")), LONGEST_ANSWER)
+        )
         return http_reply.outcome_of(
-            response.status,
-            self._without_secrets(one_line(response.reason or "", http_reply.QUOTED)),
+            reply.status,
+            self._without_secrets(one_line(reply.reason, http_reply.QUOTED)),
             text,
-            receiver=_place(url),
-            after=self._kind.pause(response),
-            target=_named(url, response.headers.get("Location", "")),
+            receiver=place_of(url),
+            after=self._kind.pause(reply),
+            target=_named(url, reply.headers.get("location", "")),
         )
 
     def _without_secrets(self, text: str) -> str:
         """Mask secrets that a receiver may have sent back: some echo the whole request."""
-        for secret in self._hook.hidden:
+        for secret in self._hidden:
             text = text.replace(secret, "*****")
         return text
 
 
-def _payload(body: bytes) -> bytes | BytesIO:
-    """Return what aiohttp sends in one go, or a large body in pieces that do not block the loop."""
-    return body if len(body) <= _LARGE else BytesIO(body)
-
-
-def complaint(error: Exception, hook: Hook) -> str:
-    """Say in one sentence why a request got no reply."""
-    place = _place(hook.url)
-    match error:
-        case aiohttp.ClientHttpProxyError():
-            sentence = f"The proxy does not let the request through to {place}: it answered {error.status}."
-        case aiohttp.ClientProxyConnectionError():
-            sentence = _no_connection(error, f"the proxy {error.host}:{error.port}")
-        case aiohttp.ClientConnectorError():
-            sentence = _no_connection(error, place)
-        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
-            sentence = f"{place} answered something that is not HTTP."
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            sentence = f"{place} closed the connection without an answer."
-        case aiohttp.InvalidURL() | UnicodeError():
-            sentence = f"The host of {place} is neither a name nor an address."
-        case OSError() if not isinstance(error, aiohttp.ClientError):
-            sentence = f"ca_path {hook.ca_path} cannot be used ({error.strerror})."
-        case _:
-            sentence = f"The request to {place} failed ({type(error).__name__})."
-    return sentence
-
-
-def _no_connection(error: aiohttp.ClientConnectorError, place: str) -> str:
-    match error.os_error, error:
-        case ForbiddenAddress() as forbidden, _:
-            return f"No connection to {place}: {forbidden.strerror}."
-        case cause, aiohttp.ClientConnectorDNSError():
-            return f"The name of {place} cannot be resolved ({system_reason(cause)})."
-        case cause, aiohttp.ClientConnectorSSLError():
-            return f"TLS with {place} failed ({system_reason(cause)})."
-        case cause, _:
-            return f"No connection to {place}: {system_reason(cause)}."
-
-
-async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """Read the first bytes of the body, as far as they arrive in time."""
-    body = b""
-    try:
-        async with asyncio.timeout(ANSWER_TIMEOUT):
-            while len(body) < LONGEST_ANSWER and (part := await response.content.read(LONGEST_ANSWER - len(body))):
-                body += part
-    except (TimeoutError, aiohttp.ClientError, OSError):
-        response.close()
-    return body
+def _merged(headers: Mapping[str, str], own: Mapping[str, str]) -> Mapping[str, str]:
+    """Add a listener's own headers, which replace others of the same name in any case."""
+    if not own:
+        return headers
+    names = {name.lower() for name in own}
+    return {**{name: text for name, text in headers.items() if name.lower() not in names}, **own}
 
 
 def _target(url: URL, location: str) -> URL | Retry:
-    place = _place(url)
+    place = place_of(url)
     try:
         target = _joined(url, location) if location else None
     except ValueError as error:
@@ -377,9 +298,4 @@ def _named(url: URL, location: str) -> str:
     if isinstance(target, Retry):
         return ""
     own = url.raw_path
-    return _place(target) + (target.raw_path if len(own) <= 1 or own not in target.raw_path else "")
-
-
-def _place(url: URL) -> str:
-    """Return the receiver's URL without path and query, which may hold a token."""
-    return str(url.origin())
+    return place_of(target) + (target.raw_path if len(own) <= 1 or own not in target.raw_path else "")

@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from json.encoder import encode_basestring as quoted
 from typing import Any, Final
 
 from pulpit.clock import iso_micro
-from pulpit.delivery import headers as event_headers
 from pulpit.delivery.notifiers import cdevents
 from pulpit.delivery.notifiers.email_message import changed_lines, headline
 from pulpit.events import Event
@@ -68,22 +68,26 @@ def body_of(event: Event, form: Format, source: str) -> Body:
 def bodies_of(events: Sequence[Event], form: Format, source: str) -> Body:
     """Write several events into one body: an array for `cloudevents`, else a line for each."""
     if form is Format.CLOUDEVENTS:
-        return Body(f"[{','.join(_structured(event, source) for event in events)}]".encode(), CLOUDEVENTS)
+        return Body(f"[{','.join([_structured(event, source) for event in events])}]".encode(), CLOUDEVENTS)
+    if form is Format.PULP:
+        return Body("\n".join([*(event.body for event in events), ""]).encode(), LINES)
     content = b"".join(body_of(event, form, source).content.rstrip(b"\n") + b"\n" for event in events)
     return Body(content, TEXT if form is Format.TEXT else LINES)
 
 
 def _structured(event: Event, source: str) -> str:
-    """Write an event with its attributes; the message is identical to every other listener's, byte for byte."""
-    attributes = {
-        **event_headers.attributes(event, source),
-        "datacontenttype": JSON,
-        "traceparent": event.traceparent,
-        "sequence": str(event.number),
-    }
-    if event.repo_number is not None:
-        attributes["reponumber"] = str(event.repo_number)
-    return f'{_compact(attributes)[:-1]},"data":{event.body}}}'
+    """Write an event with its attributes; the message is identical to every other listener's, byte for byte.
+
+    The attributes are those of `event_headers.attributes`, joined as text: an encoder would cost twice as much as
+    everything else that is done for an event of a batch.
+    """
+    subject = "" if event.repo_id is None else f'"subject":{quoted(event.repo_id)},'
+    repo_number = "" if event.repo_number is None else f'"reponumber":"{event.repo_number}",'
+    return (
+        f'{{"specversion":"1.0","id":{quoted(event.id)},"source":{quoted(source)},"type":{quoted(event.event_type)},'
+        f'"time":"{iso_micro(event.occurred_at)}",{subject}"datacontenttype":"{JSON}",'
+        f'"traceparent":{quoted(event.traceparent)},"sequence":"{event.number}",{repo_number}"data":{event.body}}}'
+    )
 
 
 def _compact(document: Mapping[str, Any]) -> str:

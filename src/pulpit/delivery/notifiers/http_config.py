@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -51,8 +51,14 @@ class Proxy:
     """A proxy: requests in absolute form for `http://`, by CONNECT for `https://`."""
 
     url: URL
-    headers: Mapping[str, str]
-    """`Proxy-Authorization`, if the proxy needs a login."""
+    username: str = ""
+    """Empty if the proxy needs no login."""
+    password: str = field(default="", repr=False)
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The login as text, to be masked in everything that is stored or logged."""
+        return (self.password, _basic(self.username, self.password)) if self.username else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,12 +165,6 @@ def read(config: Mapping[str, Any]) -> Hook:
     )
 
 
-def proxy_of(url: URL, username: str, password: str) -> Proxy:
-    """Return a proxy with its login, if it needs one."""
-    headers = {"Proxy-Authorization": f"Basic {_basic(username, password)}"} if username else {}
-    return Proxy(url=url, headers=headers)
-
-
 def configured_proxy(text: str) -> Proxy | None:
     """Parse `[server] webhook_proxy`; empty is none.
 
@@ -178,9 +178,10 @@ def configured_proxy(text: str) -> Proxy | None:
     login, _, place = place.rpartition("@")
     username, _, password = login.partition(":")
     try:
-        return proxy_of(_proxy_url(scheme + slashes + place + slash + path), unquote(username), unquote(password))
+        url = _proxy_url(scheme + slashes + place + slash + path)
     except ValueError as error:
         raise ConfigurationError("[server] webhook_proxy", f"it {error}.") from None
+    return Proxy(url=url, username=unquote(username), password=unquote(password))
 
 
 def _proxy_url(text: str) -> URL:
@@ -200,7 +201,7 @@ def _proxy(config: Mapping[str, Any]) -> Proxy | None:
     if text in ("", NO_PROXY):
         return None
     try:
-        return proxy_of(_proxy_url(text), username, password)
+        return Proxy(url=_proxy_url(text), username=username, password=password)
     except ValueError as error:
         raise _invalid(f"proxy {error}".replace("username and password", "proxy_username and proxy_password")) from None
 
@@ -327,8 +328,7 @@ def _text(key: str, given: object, longest: int) -> str:
 
 
 def _hidden(config: Mapping[str, Any], login: str) -> tuple[str, ...]:
-    proxy_login = _basic(str(config.get("proxy_username")), str(config.get("proxy_password")))
-    texts = [proxy_login, *(config.get(key) for key in ("password", "secret", "old_secret", "proxy_password")), login]
+    texts = [*(config.get(key) for key in ("password", "secret", "old_secret")), login]
     texts += (config.get("headers") or {}).values()
     return tuple(sorted({text for text in texts if text}, key=len, reverse=True))
 

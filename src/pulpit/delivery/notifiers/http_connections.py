@@ -1,247 +1,259 @@
-"""The connections of webhooks: guarded sockets, proxies, and replies whose head is odd.
+"""The connections of webhooks: a POST by libcurl, over guarded sockets that are kept for the next one.
 
-aiohttp's parser refuses a reply for a header that nobody needs. For a webhook the status decides, so what is odd in a
-head is left out before the parser sees it:
-
-    bytes ──▶ head complete? ──▶ plain: as it came
-                                 odd: status line, framing and the few headers that mean something here ──▶ aiohttp
+For a webhook the status decides. Once the status line has arrived, the reply counts, whatever comes behind it: a header
+that nobody can read, a body that breaks off or never ends.
 """
 
 import asyncio
+import os
 import re
 import socket
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
-from functools import lru_cache
-from typing import Any, Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.client_proto import ResponseHandler
+import pycurl
+from yarl import URL
 
+from pulpit.delivery.notifiers.http_config import Hook, Proxy
 from pulpit.net.addresses import AddressGuard
+from pulpit.net.curl import QUICK_EXIT, SUPPRESS_CONNECT_HEADERS, CurlLoop, Ended, trust_system
+from pulpit.net.tls import client_context
+from pulpit.text import shown, system_reason
 
 MOST_CONNECTIONS: Final = 500
-LOOKUPS: Final = 8
-"""Resolver threads; names whose lookup hangs delay only other lookups."""
+LONGEST_IDLE: Final = 15
+"""Seconds after which an idle connection is not used again: a firewall between may have forgotten it."""
 LONGEST_HEAD: Final = 1024 * 1024
-"""Bytes of a reply's status line and headers together, and of each: aiohttp's `max_line_size` and `max_field_size`."""
-MOST_HEADERS: Final = 10_000
-"""Headers of a reply: aiohttp's `max_headers`. Some servers send hundreds, or 9 kB in one."""
+"""Bytes of all heads before a body; libcurl itself gives up at less, but counts each interim head (1xx) anew."""
+LONGEST_ANSWER: Final = 4096
+"""Bytes of a reply's body that are kept."""
+LONGEST_BODY: Final = 64 * 1024
+"""Bytes of a reply's body that are read, so that its connection can be used again."""
+ANSWER_TIMEOUT: Final = 5
+"""Seconds to read a reply's body; the status alone decides, so a body that never ends does no harm."""
 
-connected: Final[ContextVar[bool]] = ContextVar("connected", default=False)
-"""Whether the current request opened a new connection instead of reusing one."""
-
-_STATUS_LINE: Final = re.compile(rb"HTTP/(\d(?:\.\d)?)[ \t]+(\d{3})(?:[ \t]([^\r\n]*))?\Z")
-_PLAIN_HEAD: Final = re.compile(
-    rb"HTTP/1\.[01] (?!1\d\d|204)\d{3}(?: [\x20-\x7e]*)?\r\n(?:[A-Za-z0-9_-]+:[\t\x20-\x7e]*\r\n)+\r\n\Z"
-)
-_END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
-_FRAMING: Final = re.compile(rb"\n((?:content-length|transfer-encoding):[^\r\n]*)", re.IGNORECASE)
-_PLAIN_FRAMING: Final = re.compile(rb"content-length: ?[0-9]{1,18}\Z|transfer-encoding: ?chunked\Z", re.IGNORECASE)
-_TEXT: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*\Z")
-_KEPT: Final = frozenset({b"connection", b"location", b"retry-after"})
-KNOWN: Final = 256
-"""Heads whose cleaned form is cached: a receiver sends the same one many times a second."""
-_LONGEST_KNOWN: Final = 1_000
-_LONGEST_PLAIN: Final = 8000
-_LONGEST_LENGTH: Final = 18
-"""Digits of a `Content-Length` that is still plausible."""
-
-
-def open_session(guard: AddressGuard) -> aiohttp.ClientSession:
-    """Open a connection pool; its user limits the time of each request."""
-    return aiohttp.ClientSession(
-        connector=_Connector(
-            limit=MOST_CONNECTIONS, resolver=Resolver(), socket_factory=guarded_sockets(guard), ttl_dns_cache=10
-        ),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        max_line_size=LONGEST_HEAD,
-        max_field_size=LONGEST_HEAD,
-        max_headers=MOST_HEADERS,
-    )
+_STATUS_LINE: Final = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})(?!\d)([^\r\n]*)")
+_ABORT: Final = -1
+"""What a callback returns to libcurl to end the transfer."""
+_NOT_HTTP: Final = "{place} answered something that is not HTTP."
+_CLOSED: Final = frozenset({pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR})
+_FAILURES: Final[Mapping[int, str]] = {
+    pycurl.E_COULDNT_RESOLVE_HOST: "The name of {place} cannot be resolved ({text}).",
+    pycurl.E_COULDNT_RESOLVE_PROXY: "The name of {peer} cannot be resolved ({text}).",
+    pycurl.E_COULDNT_CONNECT: "No connection to {peer}: {system}.",
+    pycurl.E_SSL_CONNECT_ERROR: "TLS with {place} failed ({text}).",
+    pycurl.E_PEER_FAILED_VERIFICATION: "The certificate of {place} is not trusted: {text}.",
+    pycurl.E_SSL_CACERT_BADFILE: "ca_path {ca_path} cannot be used ({unusable}).",
+    **dict.fromkeys(_CLOSED, "{place} closed the connection without an answer."),
+    pycurl.E_OK: _NOT_HTTP,
+    pycurl.E_UNSUPPORTED_PROTOCOL: _NOT_HTTP,
+    pycurl.E_FTP_WEIRD_SERVER_REPLY: _NOT_HTTP,
+}
+"""What libcurl's results mean if there was no status."""
 
 
-class Resolver(AbstractResolver):
-    """Resolves names in threads of its own, so that an unresponsive name server delays nothing else."""
+class NoReply(Exception):
+    """No status line arrived; the text is a sentence that says why."""
 
-    def __init__(self) -> None:
-        self._threads: Final = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="names")
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Resolve a name.
+class Connections:
+    """The connections of all listeners whose receivers one guard judges."""
+
+    def __init__(self, guard: AddressGuard) -> None:
+        self.guard: Final = guard
+        self.curls: Final = CurlLoop(MOST_CONNECTIONS)
+        self.places: Final = asyncio.Semaphore(MOST_CONNECTIONS)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.curls.close()
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A POST and its reply, as libcurl reports it; the callbacks raise nothing."""
+
+    url: URL
+    connections: Connections
+    ended: Ended
+    status: int = 0
+    """Of the last status line; a number below 200 announces another one."""
+    reason: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    """By lower-case name."""
+    body: bytes = b""
+    opened: bool = False
+    """Whether a connection was opened for it."""
+    failed: OSError | None = None
+    """Why a socket was not created."""
+    code: int = pycurl.E_OK
+    text: str = ""
+    """libcurl's result."""
+    _head_size: int = 0
+    _body_size: int = 0
+    _patience: asyncio.TimerHandle | None = None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the status is one that decides."""
+        return self.status >= HTTPStatus.OK or self.status == HTTPStatus.SWITCHING_PROTOCOLS
+
+    def open_socket(self, _purpose: int, address: pycurl.CurlSockAddr) -> int:
+        """Create the socket of a connection; every connection goes through here."""
+        try:
+            self.connections.guard.check(str(address.addr[0]))
+            fd = socket.socket(address.family, address.socktype, address.protocol).detach()
+        except OSError as error:
+            self.failed = error
+            return int(pycurl.SOCKET_BAD)
+        self.connections.curls.adopt(fd)
+        self.opened = True
+        return fd
+
+    def on_header(self, line: bytes) -> int | None:
+        """Take a line of a head."""
+        self._head_size += len(line)
+        if found := _STATUS_LINE.match(line):
+            self.status, self.reason, self.headers = int(found[1]), found[2].decode("latin-1").strip(), {}
+        elif line not in (b"\r\n", b"\n"):
+            name, _, text = line.decode("latin-1").partition(":")
+            self.headers[name.strip().lower()] = text.strip()
+        elif self.is_answered and self._patience is None and self.status != HTTPStatus.NO_CONTENT:
+            self._patience = self.ended.get_loop().call_later(ANSWER_TIMEOUT, self._enough)
+        return None if self._head_size <= LONGEST_HEAD else _ABORT
+
+    def on_body(self, data: bytes) -> int | None:
+        """Take a part of the body."""
+        self.body += data[: LONGEST_ANSWER - len(self.body)]
+        self._body_size += len(data)
+        return None if self._body_size <= LONGEST_BODY else _ABORT
+
+    def end(self) -> None:
+        """Expect no more."""
+        if self._patience is not None:
+            self._patience.cancel()
+
+    def failure(self, curl: pycurl.Curl, hook: Hook, proxy: Proxy | None) -> str:
+        """Say in one sentence why there is no status."""
+        place = place_of(self.url)
+        peer = f"the proxy {proxy.url.host}:{proxy.url.port}" if proxy else place
+        if self.failed is not None:
+            return f"No connection to {peer}: {self.failed.strerror}."
+        refused = curl.getinfo(pycurl.HTTP_CONNECTCODE)
+        if refused and refused // 100 != 2:  # noqa: PLR2004 - the statuses of success
+            return f"The proxy does not let the request through to {place}: it answered {refused}."
+        sentence = _NOT_HTTP if self._head_size else _FAILURES.get(self.code, "The request to {place} failed ({text}).")
+        return sentence.format(
+            place=place,
+            peer=peer,
+            text=shown(self.text, 300).rstrip("."),
+            system=os.strerror(curl.getinfo(pycurl.OS_ERRNO)),
+            ca_path=hook.ca_path,
+            unusable=_why_unusable(hook.ca_path) if self.code == pycurl.E_SSL_CACERT_BADFILE else "",
+        )
+
+    def _enough(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result((pycurl.E_OPERATION_TIMEDOUT, ""))
+
+
+class Receiver:
+    """A URL that a listener's requests go to: its own, or one that it redirects to."""
+
+    def __init__(self, connections: Connections, hook: Hook, proxy: Proxy | None, url: URL) -> None:
+        self._connections: Final = connections
+        self._hook: Final = hook
+        self._proxy: Final = proxy
+        self._url: Final = url
+        self._idle: Final[list[pycurl.Curl]] = []
+
+    async def post(self, headers: Mapping[str, str], body: bytes) -> Exchange:
+        """Post; a kept connection that is dead is replaced.
 
         Raises:
-            OSError: the name has no address.
+            NoReply: no status line arrived.
         """
-        loop = asyncio.get_running_loop()
-        answers = await loop.run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
-        )
-        return [_result(host, answer) for answer in answers]
+        curl = self._idle.pop() if self._idle else _handle(self._hook, self._proxy, self._url)
+        lines = [f"{name}: {text}" if text.strip() else f"{name};" for name, text in headers.items()]
+        curl.setopt(pycurl.HTTPHEADER, [*lines, "Expect:"])
+        curl.setopt(pycurl.POSTFIELDS, body)
+        try:
+            async with self._connections.places:
+                exchange = await self._exchanged(curl)
+                if exchange.code in _CLOSED and not (exchange.is_answered or exchange.opened):
+                    # libcurl tries at most five kept connections, and all of them were dead
+                    exchange = await self._exchanged(curl, fresh=True)
+            if not exchange.is_answered:
+                raise NoReply(exchange.failure(curl, self._hook, self._proxy))
+            return exchange
+        finally:
+            self._idle.append(curl)
 
-    async def close(self) -> None:
-        """Release the threads; one that still waits for a reply ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+    async def _exchanged(self, curl: pycurl.Curl, *, fresh: bool = False) -> Exchange:
+        exchange = Exchange(self._url, self._connections, asyncio.get_running_loop().create_future())
+        curl.setopt(pycurl.FRESH_CONNECT, fresh)
+        curl.setopt(pycurl.OPENSOCKETFUNCTION, exchange.open_socket)
+        curl.setopt(pycurl.HEADERFUNCTION, exchange.on_header)
+        curl.setopt(pycurl.WRITEFUNCTION, exchange.on_body)
+        self._connections.curls.start(curl, exchange.ended)
+        try:
+            if exchange.ended.done():  # a near receiver; others of the event loop have their turn all the same
+                await asyncio.sleep(0)
+            exchange.code, exchange.text = await exchange.ended
+            return exchange
+        finally:
+            exchange.end()
+            self._connections.curls.stop(curl)
 
-
-def guarded_sockets(guard: AddressGuard) -> Callable[[tuple[Any, ...]], socket.socket]:
-    """Return aiohttp's `socket_factory` for a connector; every connection goes through it.
-
-    The returned function raises `ForbiddenAddress`.
-    """
-
-    def make(addrinfo: tuple[Any, ...]) -> socket.socket:
-        family, kind, protocol, _, destination = addrinfo
-        guard.check(destination[0])
-        made = socket.socket(family, kind, protocol)
-        made.setblocking(False)
-        return made
-
-    return make
-
-
-def _result(host: str, answer: tuple[Any, ...]) -> ResolveResult:
-    family, _, protocol, _, destination = answer
-    address = destination[0]
-    if len(destination) > 2 and destination[3]:  # noqa: PLR2004 - a scope: link-local addresses mean nothing without it
-        address, _ = socket.getnameinfo(destination, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
-    flags = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-    return ResolveResult(hostname=host, host=address, port=destination[1], family=family, proto=protocol, flags=flags)
-
-
-class _Connector(aiohttp.TCPConnector):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._factory = lambda: _TolerantReplies(self._loop)  # type: ignore[assignment] # aiohttp has no public way
-
-    async def _create_connection(self, *args: Any, **options: Any) -> ResponseHandler:
-        connected.set(True)  # in the context of the request that waits for it
-        return await super()._create_connection(*args, **options)
+    def rest(self) -> None:
+        """Free the memory of what is not used for now; the connections are kept elsewhere."""
+        self._idle.clear()
 
 
-class _TolerantReplies(ResponseHandler):
-    """Cleans reply heads so that the parser accepts them; bodies pass unchanged."""
-
-    _head: bytearray | None = None
-    """The part of a head received so far, or null during a body."""
-    _seen = 0
-    """Bytes of the interim heads (1xx) of one reply."""
-
-    def set_response_params(self, **params: Any) -> None:
-        self._head, self._seen = bytearray(), 0
-        super().set_response_params(**params)
-
-    def data_received(self, data: bytes) -> None:
-        if self._head is None:
-            self._pass_on(data)
-            return
-        if not self._head and len(data) < _LONGEST_KNOWN and (alone := _lone_head(data)) is not None:
-            self._head = None
-            self._pass_on(alone)
-            return
-        looked_at = max(0, len(self._head) - 3)
-        self._head += data
-        if not b"HTTP/".startswith(self._head[:64].lstrip(b"\r\n")[:5]):
-            self._take_head(len(self._head))  # the parser will report that it is not HTTP
-            return
-        while end := _END_OF_HEAD.search(self._head, looked_at):
-            if not _is_interim(self._head[: end.end()]) or self._seen > LONGEST_HEAD:
-                self._take_head(end.end())
-                return
-            self._seen += end.end()
-            looked_at = 0
-            del self._head[: end.end()]
-        if len(self._head) > LONGEST_HEAD:
-            self._cut()
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        if self._head and b"\n" in self._head:
-            self._cut()
-        super().connection_lost(exc)
-
-    def _take_head(self, length: int) -> None:
-        """Pass on head and body separately, so that an invalid body does not hide the status."""
-        head, rest = bytes((self._head or b"")[:length]), bytes((self._head or b"")[length:])
-        self._head = None
-        self._pass_on(_readable(head))
-        if rest:
-            self._pass_on(rest)
-
-    def _cut(self) -> None:
-        """Use the status line alone: the rest of the head never ends, or is too long."""
-        line = bytes(self._head or b"").lstrip(b"\r\n").partition(b"\n")[0]
-        self._head = None
-        self.force_close()
-        self._pass_on(_readable(line + b"\nContent-Length: 0\r\n\r\n"))
-
-    def _pass_on(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.exception() is not None and self._payload is not None:
-            self._payload.feed_eof()  # aiohttp would wait for ever to read an invalid body
+def _handle(hook: Hook, proxy: Proxy | None, url: URL) -> pycurl.Curl:
+    curl = pycurl.Curl()
+    curl.setopt(pycurl.NOSIGNAL, 1)
+    curl.setopt(QUICK_EXIT, 1)  # else older versions wait for a name server that is given up
+    curl.setopt(pycurl.POST, 1)
+    curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+    curl.setopt(pycurl.MAXAGE_CONN, LONGEST_IDLE)
+    curl.setopt(pycurl.URL, str(url))
+    target = url.raw_path_qs  # byte for byte, which libcurl would normalise
+    curl.setopt(pycurl.REQUEST_TARGET, f"{url.origin()}{target}" if proxy and url.scheme == "http" else target)
+    curl.setopt(pycurl.PROXY, str(proxy.url) if proxy else "")  # never a proxy from the environment
+    if proxy:
+        curl.setopt(pycurl.NOPROXY, "")
+        curl.setopt(SUPPRESS_CONNECT_HEADERS, 1)
+        if proxy.username:
+            curl.setopt(pycurl.PROXYUSERNAME, proxy.username)
+            curl.setopt(pycurl.PROXYPASSWORD, proxy.password)
+    if url.scheme == "https":
+        _trust(curl, hook.ca_path)
+    return curl
 
 
-@lru_cache(KNOWN)
-def _lone_head(data: bytes) -> bytes | None:
-    """Return the readable form of a reply that came whole, and is nothing but a head; null for any other."""
-    end = _END_OF_HEAD.search(data)
-    if end is None or end.end() != len(data) or not data.startswith(b"HTTP/") or _is_interim(data):
-        return None
-    return _made_readable(data)
+def _trust(curl: pycurl.Curl, ca_path: str) -> None:
+    if not ca_path:
+        trust_system(curl)
+        return
+    chosen, other = pycurl.CAINFO, pycurl.CAPATH
+    if Path(ca_path).is_dir():
+        chosen, other = other, chosen
+    curl.setopt(chosen, ca_path)
+    curl.unsetopt(other)  # which libcurl has a value of its own for
 
 
-def _is_interim(head: bytes | bytearray) -> bool:
-    status = _STATUS_LINE.match(head.lstrip(b"\r\n").partition(b"\n")[0].rstrip())
-    return status is not None and status[2].startswith(b"1") and status[2] != b"101"
+def _why_unusable(ca_path: str) -> str:
+    try:
+        client_context(ca_path)
+    except OSError as error:
+        return system_reason(error)
+    return "it holds no certificate"
 
 
-def _readable(head: bytes) -> bytes:
-    return _known_readable(head) if len(head) < _LONGEST_KNOWN else _made_readable(head)
-
-
-def _made_readable(head: bytes) -> bytes:
-    """Return a regular head unchanged, else its relevant parts; what is not HTTP is left to the parser."""
-    if len(head) < _LONGEST_PLAIN and _PLAIN_HEAD.match(head):
-        framing = _FRAMING.findall(head)
-        if not framing or (len(framing) == 1 and _PLAIN_FRAMING.match(framing[0])):
-            return head
-    first, _, rest = head.lstrip(b"\r\n").partition(b"\n")
-    status = _STATUS_LINE.match(first.rstrip())
-    if status is None:
-        return head
-    version = b"1.0" if status[1] == b"1.0" else b"1.1"
-    phrase = bytes(byte for byte in (status[3] or b"")[:200] if 0x20 <= byte < 0x7F)  # noqa: PLR2004 - printable ASCII
-    fields: list[tuple[bytes, bytes]] = []
-    for line in rest.split(b"\n"):
-        name, colon, text = line.partition(b":")
-        if colon and not line[:1].isspace():  # skip lines without a colon and folded ones
-            fields.append((name.strip().lower(), text.strip()))
-    kept = [(name, text) for name, text in fields if name in _KEPT and _TEXT.match(text)]
-    lines = [b"HTTP/%b %b %b" % (version, status[2], phrase)]
-    lines += [b"%b: %b" % field for field in [*kept, *_framing(status[2], fields)]]
-    return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-_known_readable: Final = lru_cache(KNOWN)(_made_readable)
-
-
-def _framing(status: bytes, fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Decide where the body ends: at an unambiguous length, after the last chunk, or with the connection."""
-    if status == b"204":
-        return []
-    texts: dict[bytes, set[bytes]] = {b"content-length": set(), b"transfer-encoding": set()}
-    for name, text in fields:
-        if name in texts:
-            texts[name].update(part.strip().lower() for part in text.split(b","))
-    if b"chunked" in texts[b"transfer-encoding"]:
-        return [(b"transfer-encoding", b"chunked")]
-    lengths = texts[b"content-length"]
-    length = lengths.pop() if len(lengths) == 1 else b""
-    if not texts[b"transfer-encoding"] and length.isdigit() and len(length) <= _LONGEST_LENGTH:
-        return [(b"content-length", length)]
-    return [(b"connection", b"close")]
+def place_of(url: URL) -> str:
+    """Return the receiver's URL without path and query, which may hold a token."""
+    return str(url.origin())
