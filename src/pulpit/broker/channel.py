@@ -104,7 +104,6 @@ class Channel:
     # -- content in
 
     def take_message(self, payload: bytes, header: bytes, body: bytes) -> None:
-        """Handle a basic.publish with its whole content."""
         publish = self.content.whole(payload, len(body))
         if publish is not None:
             self._complete(publish, header, body)
@@ -113,7 +112,6 @@ class Channel:
             self.take_header(header)
 
     def take_header(self, payload: bytes) -> None:
-        """Handle the content header of a publish."""
         if self.content.take_header(payload):
             self._complete(*self.content.finish(), b"")
 
@@ -317,7 +315,6 @@ class Channel:
             entry.queue.drain()
 
     def acknowledge(self, entries: Iterable[Entry]) -> None:
-        """Settle collected entries."""
         queues = set()
         for entry in entries:
             entry.queue.settle(entry)
@@ -333,7 +330,6 @@ class Channel:
         self._drain(queues)
 
     def requeue(self, entries: Iterable[Entry]) -> None:
-        """Requeue entries."""
         by_queue: dict[Queue, list[Entry]] = {}
         for entry in entries:
             by_queue.setdefault(entry.queue, []).append(entry)
@@ -371,7 +367,6 @@ class Channel:
     # -- consumers and the end
 
     def add_consumer(self, consumer: Consumer) -> None:
-        """Start a consumer."""
         self.consumers[consumer.tag] = consumer
         self._turns[consumer.queue] = None
         consumer.queue.add_consumer(consumer)

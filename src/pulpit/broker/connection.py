@@ -134,7 +134,6 @@ class Connection:
     # -- bytes in
 
     def receive(self, data: bytes) -> None:
-        """Handle bytes from the socket."""
         if data:
             self._heartbeat.heard = True
         if self.state is State.HEADER:
@@ -400,7 +399,6 @@ class Connection:
         self.abort()
 
     def lost(self) -> None:
-        """Handle the loss of the socket."""
         self.state = State.CLOSED
         self._drop_everything()
 

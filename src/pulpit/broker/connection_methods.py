@@ -105,8 +105,6 @@ class ConnectionUpdateSecretOk(Method):
 
 
 class State(Enum):
-    """The state of a connection."""
-
     HEADER = "header"
     START = "start"
     TUNE = "tune"

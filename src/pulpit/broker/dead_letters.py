@@ -107,7 +107,6 @@ def _with_death(headers: list[tuple[bytes, bytes]], death: dict[str, bytes]) -> 
 
 
 def _count(death: Mapping[str, bytes], otherwise: int) -> int:
-    """Return its count, if it has one."""
     count = tables.read_value(death["count"]) if "count" in death else None
     return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count < 2**62 else otherwise
 

@@ -38,7 +38,6 @@ class Heartbeat:
             self._timer = self._timers.after(self._seconds, self._beat)
 
     def stop(self) -> None:
-        """Stop."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

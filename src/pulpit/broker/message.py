@@ -39,7 +39,6 @@ class Message:
         return self._properties
 
     def replace_properties(self, properties: Properties) -> None:
-        """Replace the properties."""
         self._properties = properties
         self.header = write_header(len(self.body), properties)
 

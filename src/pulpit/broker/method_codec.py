@@ -27,7 +27,6 @@ class Arguments(Fields):
 
     @classmethod
     def of(cls, values: Mapping[str, object]) -> Self:
-        """Encode a table."""
         return cls(values, write_table(values))
 
 
@@ -92,7 +91,6 @@ def read_method(payload: bytes) -> Method:
 
 
 def method_frame(channel: int, method: Method) -> bytes:
-    """Encode a method as a frame."""
     parts = [_INDEX.pack(*method.ids)]
     bits: list[bool] = []
     for name, kind in method.layout:

@@ -76,7 +76,6 @@ class Outbox:
         self._store.after(release)
 
     def wake(self) -> None:
-        """Ask the socket to call `take`."""
         self._awake = True
         self._wake()
 

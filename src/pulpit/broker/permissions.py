@@ -60,8 +60,6 @@ class Rights(Protocol):
 
 
 class AllRights:
-    """The rights of users without any restriction."""
-
     def require(self, operation: str, kind: str, name: str, key: str | None = None) -> None:
         """Allow everything."""
 

@@ -58,7 +58,6 @@ class Properties:
         return tables.read_table(raw)[0] if raw else {}
 
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the headers as raw entries."""
         raw = self.parts.get("headers")
         return tables.split(raw) if raw else []
 
@@ -74,7 +73,6 @@ def body_size(payload: bytes) -> int:
 
 
 def read_properties(payload: bytes) -> Properties:
-    """Parse a whole content header."""
     body_size(payload)
     flags = _HEADER.unpack_from(payload)[3]
     if flags & 1:
@@ -134,7 +132,6 @@ def with_part(properties: Properties, name: str, raw: bytes | None) -> Propertie
 
 
 def with_reply_to(properties: Properties, reply_to: str) -> Properties:
-    """Return the properties with another reply address."""
     changed = with_part(properties, "reply_to", short_string(reply_to))
     changed.reply_to = reply_to
     return changed

@@ -85,7 +85,6 @@ class Budget:
 
     @property
     def is_used(self) -> bool:
-        """Whether any are held."""
         return self._used > 0
 
     def take(self, size: int) -> None:
@@ -264,16 +263,13 @@ class DirectReplies:
         return address
 
     def leave(self, address: str) -> None:
-        """Remove an address."""
         self._replies.pop(address, None)
 
     def find(self, address: str) -> Reply | None:
-        """Return the receiver at an address."""
         return self._replies.get(address)
 
 
 def replace_reply_to(message: Message, reply_address: str | None) -> None:
-    """Replace the pseudo-queue's name by the requester's address."""
     properties = message.properties
     if properties.reply_to == PSEUDO_QUEUE:
         if reply_address is None:
@@ -324,7 +320,6 @@ class Confirms:
         self._refused.append(number)
 
     def flush(self) -> None:
-        """Send what was collected."""
         confirmed, refused = sorted(self._confirmed), self._refused
         self._confirmed, self._refused = [], []
         for number in refused:

@@ -73,7 +73,6 @@ class Consumer:
     """Of the bodies that are kept in memory for it."""
 
     def can_take(self) -> bool:
-        """Whether it accepts one more message."""
         if self.prefetch and self.unacknowledged >= self.prefetch:  # nothing of `no_ack` is
             return False
         return self.unacknowledged_bytes <= self.queue.store.memory.consumer_limit and self.has_room()
@@ -254,7 +253,6 @@ class Queue:
 
     @property
     def exclusive_consumer(self) -> bool:
-        """Whether one consumer has the queue exclusively."""
         return any(consumer.exclusive for consumer in self.consumers)
 
     def _next_consumer(self) -> Consumer | None:

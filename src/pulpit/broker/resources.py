@@ -12,8 +12,6 @@ SMALL_QUEUE: Final = 256 * 1024
 
 
 class Timer(Protocol):
-    """A scheduled call."""
-
     def cancel(self) -> None:
         """Cancel it."""
 

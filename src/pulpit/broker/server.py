@@ -46,15 +46,12 @@ class LoopTimers:
         self._loop: Final = loop
 
     def now(self) -> int:
-        """Milliseconds since 1970."""
         return time.time_ns() // 1_000_000
 
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
-        """Call once after some time."""
         return self._loop.call_later(seconds, call)
 
     def soon(self, call: Callable[[], None]) -> None:
-        """Call after the current work."""
         self._loop.call_soon(call)
 
 
@@ -65,7 +62,6 @@ class NoWriter:
         self._loop: Final = loop
 
     def submit(self, batch: WriteBatch, done: Done) -> None:  # noqa: ARG002 - nothing of it is kept
-        """Report success soon."""
         self._loop.call_soon(done, None)
 
 
@@ -87,13 +83,11 @@ class Broker:
 
     @property
     def sockets(self) -> Sockets:
-        """The open sockets and their shared state."""
         assert self._sockets is not None  # noqa: S101 - only while the broker runs
         return self._sockets
 
     @property
     def state(self) -> BrokerState:
-        """The state that connections share."""
         return self.sockets.state
 
     def admit(self, users: Mapping[str, BrokerUser]) -> None:

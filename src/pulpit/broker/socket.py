@@ -67,8 +67,6 @@ class Sockets:
 
 
 class Socket(asyncio.Protocol):
-    """asyncio's side of a connection."""
-
     def __init__(self, sockets: Sockets) -> None:
         self.address = ""
         self._sockets: Final = sockets
@@ -135,11 +133,9 @@ class Socket(asyncio.Protocol):
         self._take_turn(b"", self._asked)
 
     def eof_received(self) -> bool:
-        """Handle the end of input by closing."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's word
-        """Handle the loss of the socket."""
         self._logged_in()
         self._sockets.open.discard(self)
         if self._connection is not None:
@@ -153,7 +149,6 @@ class Socket(asyncio.Protocol):
             self._connection.outbox.peer_reads(reads=False)
 
     def resume_writing(self) -> None:
-        """Resume writing."""
         self._writing_paused = False
         if self._connection is not None:
             self._connection.outbox.peer_reads(reads=True)

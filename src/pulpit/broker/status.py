@@ -34,8 +34,6 @@ class QueueStatus:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExchangeStatus:
-    """One exchange."""
-
     vhost: str
     name: str
     type: str

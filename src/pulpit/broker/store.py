@@ -73,11 +73,9 @@ class Store:
 
     @property
     def unwritten_bytes(self) -> int:
-        """Bytes of bodies that wait for the disk."""
         return self._batch.size + (self._in_flight.size if self._in_flight else 0)
 
     def insert(self, entry: Row) -> None:
-        """Write an entry, once."""
         if entry.state:
             return
         batch = self._batch

@@ -47,7 +47,6 @@ class UserFiles:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The configured files."""
         return tuple(path for path in (self.users_file, self.permissions_file) if path is not None)
 
     def read(self) -> Mapping[str, BrokerUser]:

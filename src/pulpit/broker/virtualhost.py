@@ -125,7 +125,6 @@ class VirtualHost:
     # -- exchanges
 
     def add_exchange(self, exchange: Exchange) -> None:
-        """Add a declared exchange."""
         self.exchanges[exchange.name] = exchange
         self._routes.clear()
         if exchange.durable:

@@ -50,7 +50,6 @@ class WriteBatch:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to write."""
         return not (self.entries or self.deletes or self.wipes or self.statements)
 
 
@@ -68,7 +67,6 @@ class Writer:
         self._thread: Final = threading.Thread(target=self._run, name="broker-store", daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
         self._thread.start()
 
     def submit(self, batch: WriteBatch, done: Done) -> None:
@@ -202,7 +200,6 @@ def _delete(connection: sqlite3.Connection, ids: list[int]) -> None:
 
 
 def _runs(ids: list[int]) -> Iterator[tuple[int, int]]:
-    """Join consecutive numbers to ranges."""
     if not ids:
         return
     first = last = ids[0]

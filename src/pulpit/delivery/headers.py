@@ -39,7 +39,6 @@ def attributes(event: Event, source: str) -> dict[str, str]:
 
 
 def http_headers(event: Event, source: str) -> dict[str, str]:
-    """Return the attributes as HTTP headers."""
     return as_http(attributes(event, source))
 
 

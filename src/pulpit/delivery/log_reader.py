@@ -189,7 +189,6 @@ class LogReader:
         return Batch(events=(), scanned_to=position)
 
     async def close(self) -> None:
-        """Cancel the read-ahead."""
         readings = list(self._readings.values())
         for reading in readings:
             reading.cancel()

@@ -108,7 +108,6 @@ class PositionWriter:
         self._noted.set()
 
     async def flush(self) -> None:
-        """Write everything noted so far."""
         for part in _parts(sorted(self._moved.keys() | self._attempts.keys() | self._failed.keys())):
             moved = [move() for listener_id in part if (move := self._moved.pop(listener_id, None))]
             noted = [attempts for listener_id in part if (attempts := self._attempts.pop(listener_id, None))]
@@ -237,8 +236,6 @@ class _Failed:
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """A queued write and its waiter."""
-
     write: Callable[[Transaction], object]
     done: asyncio.Future[None]
 

@@ -75,7 +75,6 @@ class Redriver:
         self._rang.set()
 
     async def run(self) -> None:
-        """Redeliver marked dead letters."""
         while True:
             self._rang.clear()
             if not await self._round():
@@ -121,7 +120,6 @@ class Redriver:
         return True
 
     async def _send(self, listener: Listener, notifier: Notifier, letter: DeadLetter) -> Outcome:
-        """Send one dead letter and store the outcome."""
         begun_at, begun = self._clock(), asyncio.get_running_loop().time()
         event = await when_available(lambda: self._event(letter.event_number))
         if event is None:

@@ -83,11 +83,9 @@ class AccessRules:
         return access is not None and access.is_open and self._is_over(scope, access)
 
     def knows(self, distributor: str) -> bool:
-        """Whether its configuration is cached."""
         return self._known_of(distributor) is not None
 
     def ask(self, distributor: str) -> None:
-        """Load its configuration."""
         self._read([distributor])
 
     async def _closed(self, scope: Scope, access: Access) -> Response | None:

@@ -41,7 +41,6 @@ class ReadyFile:
 
     @property
     def cost(self) -> int:
-        """Bytes of memory."""
         return len(self.content) + _OVERHEAD
 
 

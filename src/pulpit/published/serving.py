@@ -102,7 +102,6 @@ class PublishedFiles:
         self._looking: Final[dict[str, asyncio.Future[None]]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a request."""
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         ready = self.at_once(scope, path) or await self._after_a_look(scope, path)
         if ready is not None:

@@ -115,7 +115,6 @@ async def taken(connection: Connection, rows: Sequence[Row], problems: Mapping[i
 
 
 async def depth(connection: Connection) -> int:
-    """Return the number of pending rows."""
     return int(await _one(connection, "SELECT count(*) FROM pulpit.outbox WHERE taken_at IS NULL"))
 
 

@@ -6,8 +6,6 @@ from enum import Enum
 
 
 class State(Enum):
-    """The state of a reader."""
-
     CONNECTING = "connecting"
     READING = "reading"
     STANDBY = "standby"

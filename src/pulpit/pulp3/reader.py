@@ -56,8 +56,6 @@ T = TypeVar("T")
 
 
 class Reader:
-    """Reads the outbox of one Pulp."""
-
     def __init__(
         self,
         name: str,
@@ -82,7 +80,6 @@ class Reader:
         self.progress: Final = Progress(name=name, place=attachment.place(section.database_url))
 
     async def run(self) -> None:
-        """Read until cancelled."""
         while True:
             try:
                 await self._session()

@@ -71,8 +71,6 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewEvent:
-    """An event to fire."""
-
     event_type: str
     repo_id: str | None
     payload: Json
@@ -83,8 +81,6 @@ class NewEvent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowEvents:
-    """The events of a row."""
-
     waiting: Sequence[NewEvent] = ()
     start: Sequence[NewEvent] = ()
     """To be fired unless it was already."""

@@ -76,7 +76,6 @@ class Inspection:
     say: Say
 
     def busy(self) -> list[Any]:
-        """Return the running tasks, if a server runs."""
         if not self.is_served:
             return []
         with self.context.database.read() as connection:

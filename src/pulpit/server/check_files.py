@@ -162,7 +162,6 @@ def _exists(context: TaskContext, path: str) -> bool:
 
 
 def _left_over(rule: str, where: str, found: Sequence[str], what: str, repair: Repair) -> Iterator[Finding]:
-    """Yield one line for all of a kind."""
     if found:
         problem = f"{len(found)} of its files and folders {what}, such as {found[0]}."
         remedy = _GOES_BY.get(rule, BY_STARTING)

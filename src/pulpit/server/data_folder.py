@@ -82,7 +82,6 @@ def check_own(data_dir: Path) -> None:
 
 
 def is_served(data_dir: Path) -> bool:
-    """Whether a server runs in this folder."""
     with _open(data_dir / "server.lock") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -45,8 +45,6 @@ _SECRETS: Final = (FILE_NAME, ADMIN_PASSWORD_FILE, "broker")
 
 
 class State(Enum):
-    """The severity."""
-
     WELL = "ok"
     WARNING = "warning"
     """Nothing fails because of it today."""
@@ -55,8 +53,6 @@ class State(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """The result of one check."""
-
     part: str
     """`disk`, `ports`, …: stable across versions."""
     state: State

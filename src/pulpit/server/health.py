@@ -23,7 +23,6 @@ def reachable(host: str) -> str:
 
 
 def url_of(settings: Settings) -> str:
-    """Return the URL of the REST API."""
     host = reachable(settings.server.host)
     scheme = "https" if settings.server.ssl_certificate else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.server.port}"

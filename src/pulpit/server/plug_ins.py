@@ -7,7 +7,6 @@ from importlib.metadata import EntryPoint, entry_points
 
 
 def installed(group: str) -> Sequence[EntryPoint]:
-    """The entry points of a group."""
     return [entry for entry in _all(tuple(sys.path)) if entry.group == group]
 
 

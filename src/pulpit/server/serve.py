@@ -173,7 +173,6 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 async def _broker(settings: Settings, stack: contextlib.AsyncExitStack) -> _Embedded | None:
-    """Start the embedded broker, if it is enabled."""
     if not settings.embedded_broker:
         return None
     if TRANSPORTS.get(settings.messaging.transport):

@@ -30,8 +30,6 @@ class NotInstallable(PulpitError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Files to write and commands to run afterwards."""
-
     files: dict[Path, str]
     commands: Sequence[Sequence[str]]
     start: str

@@ -33,7 +33,6 @@ _log = logging.getLogger(__name__)
 
 
 def supervisor_of(settings: Settings, database: Database, node: str) -> Supervisor:
-    """Return the supervisor of this machine's workers."""
     if settings.signing.is_wanted:
         Signer(settings.signing).check()
     briefing: dict[str, Any] = {

@@ -42,7 +42,6 @@ class Cache:
         self._added = limit  # so that the first copy triggers a count of the folder
 
     def prepare(self) -> None:
-        """Create the folders."""
         for folder in (self._folder, self._folder / _OUTGOING, self._folder / _INCOMING):
             folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
 
@@ -84,7 +83,6 @@ class Cache:
         return self._folder / _INCOMING / os.urandom(16).hex()
 
     def forget(self, sha256s: Collection[str]) -> None:
-        """Remove copies."""
         for sha256 in sha256s:
             self._place(sha256).unlink(missing_ok=True)
 

@@ -71,22 +71,18 @@ class FolderStorage:
                 os.rename(path, self.folder / MARKER)  # noqa: PTH104 - whole, or not there
 
     def identity(self) -> str:
-        """Return the content of a shared folder's marker."""
         if not self.is_shared:
             return ""
         with self._reached():
             return (self.folder / MARKER).read_text(encoding="ascii", errors="replace")[:_LONGEST_IDENTITY]
 
     def has(self, sha256: str, size: int) -> bool:
-        """Whether a file is stored with this size."""
         return self.size(sha256) == size
 
     def present(self, files: Collection[tuple[str, int]]) -> set[str]:
-        """Return those that are stored with their sizes."""
         return {sha256 for sha256, size in files if self.size(sha256) == size}
 
     def size(self, sha256: str) -> int | None:
-        """Return the size of a file."""
         try:
             return os.stat(self._place(sha256)).st_size  # noqa: PTH116 - called for every file of a sync
         except OSError as error:
@@ -96,7 +92,6 @@ class FolderStorage:
             raise
 
     def may_hold(self, sha256: str) -> bool:
-        """Whether there is something at its path."""
         return self.size(sha256) is not None
 
     def verified(self, sha256: str) -> int | None:
@@ -111,19 +106,16 @@ class FolderStorage:
         return None
 
     def open(self, sha256: str) -> BufferedReader:
-        """Open a file."""
         with self._reached():
             return open(self._place(sha256), "rb")  # noqa: PTH123 - called for every file of a publish
 
     def local(self, sha256: str) -> Path:
-        """Return the path of the file itself."""
         place = self._place(sha256)
         with self._reached():
             os.stat(place)  # noqa: PTH116 - called for every file of a sync
         return Path(place)
 
     def at_hand(self, sha256: str, size: int) -> Path:
-        """Return the path of the file itself."""
         del size
         return self.local(sha256)
 
@@ -194,7 +186,6 @@ class FolderStorage:
                 Path(self._place(sha256)).unlink(missing_ok=True)
 
     def names(self, prefix: str) -> Iterator[Kept]:
-        """Yield the files of one prefix."""
         now = time.time()
         self._prove()
         with suppress(FileNotFoundError), self._reached(), os.scandir(f"{self._folder}/{prefix}") as entries:

@@ -89,7 +89,6 @@ class ObjectStorage:
         self._prove()
 
     def begin(self) -> None:
-        """Write the marker, unless it exists."""
         with self._sentences():
             if self._meta(MARKER) is None:
                 try:
@@ -98,7 +97,6 @@ class ObjectStorage:
                     raise StorageUnavailable(f"There is no bucket at {self._shown}; make it first.") from None
 
     def identity(self) -> str:
-        """Return the content of the marker."""
         with self._sentences():
             try:
                 return bytes(obstore.get(self._store, MARKER).bytes()).decode(errors="replace")[:_LONGEST_IDENTITY]
@@ -106,7 +104,6 @@ class ObjectStorage:
                 raise StorageUnavailable(self._is_gone()) from None
 
     def has(self, sha256: str, size: int) -> bool:
-        """Whether an object exists with this size."""
         return self.size(sha256) == size
 
     def present(self, files: Collection[tuple[str, int]]) -> set[str]:
@@ -120,7 +117,6 @@ class ObjectStorage:
         return found
 
     def size(self, sha256: str) -> int | None:
-        """Return the size of an object."""
         with self._sentences():
             size = self._size(sha256)
         if size is None:
@@ -164,7 +160,6 @@ class ObjectStorage:
         self._begin(self._cache.outgoing(path, sha256), sha256)
 
     def put_bytes(self, content: bytes, sha256: str) -> None:
-        """The same for a small file in memory."""
         self._begin(self._cache.outgoing(content, sha256), sha256)
 
     def flush(self, sha256s: Collection[str]) -> None:

@@ -31,7 +31,6 @@ class Partial:
     hashes: dict[str, Any] = field(default_factory=dict)
 
     def write(self, data: bytes | bytearray) -> None:
-        """Append bytes."""
         view = memoryview(data)
         for running in self.hashes.values():
             running.update(view)
@@ -54,7 +53,6 @@ class Partial:
                 running.update(piece)
 
     def digest(self, algorithm: str) -> str:
-        """Return the checksum of all bytes."""
         return str(self.hashes[algorithm].hexdigest())
 
 
@@ -65,7 +63,6 @@ class Scratch:
         self.path: Final = data_dir / "downloads"
 
     def prepare(self) -> None:
-        """Create the folder."""
         self.path.mkdir(mode=FOLDER_MODE, exist_ok=True)
 
     @contextmanager

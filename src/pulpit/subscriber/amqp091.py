@@ -77,8 +77,6 @@ Ask = Callable[[Channel, Callable[[Any], None]], object]
 
 
 class Amqp091Source:
-    """A broker that speaks AMQP 0-9-1."""
-
     def __init__(
         self,
         address: BrokerAddress,
@@ -207,7 +205,6 @@ class _Line:
         channel.add_on_close_callback(lambda _channel, reason: inbox.end(Interrupted(_in_words(reason))))
 
     async def consume(self, queue: str, prefetch: int) -> None:
-        """Start to consume."""
         calls = Calls(self._channel)
         await calls.call(lambda done: self._channel.basic_qos(prefetch_count=prefetch, callback=done))
         await calls.call(lambda done: self._channel.basic_consume(queue, self._on_message, callback=done))
@@ -217,12 +214,10 @@ class _Line:
         self._keeping = asyncio.ensure_future(keeping)
 
     async def next(self) -> Delivery:
-        """Wait for the next message."""
         await self._outgoing.written()
         return await self._inbox.next()
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
-        """Acknowledge, release or reject."""
         if not self._channel.is_open:
             return
         if verdict is Verdict.ACCEPTED:
@@ -231,7 +226,6 @@ class _Line:
             self._channel.basic_nack(delivery.tag, requeue=verdict is Verdict.RELEASED)
 
     async def close(self) -> None:
-        """Close the connection."""
         self._inbox.end(Interrupted("closed"))
         if self._keeping:
             self._keeping.cancel()

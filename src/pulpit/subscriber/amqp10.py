@@ -68,8 +68,6 @@ _PERSISTENT: Final = 2
 
 
 class Amqp10Source:
-    """A broker that speaks AMQP 1.0."""
-
     def __init__(self, over_091: Amqp091Source, recognised: Callable[[Opened | None], Profile] = recognised) -> None:
         """Create it; `over_091` declares queues, if the broker speaks AMQP 0-9-1 too."""
         self.where: Final = over_091.where
@@ -115,7 +113,6 @@ class Amqp10Source:
         return line
 
     async def _attached(self, connection: Connection, profile: Profile, binding: Binding, tell: Tell) -> ClientReceiver:
-        """Attach to the exchange, once it exists."""
         source = profile.exchange_source(binding.exchange, binding.subject, durable=binding.stays)
         told = False
         while True:
@@ -150,8 +147,6 @@ class Amqp10Source:
 
 
 class _Line:
-    """A receiving link."""
-
     def __init__(
         self, connection: Connection, receiver: ClientReceiver, *, binding: Binding, profile: Profile, where: str
     ) -> None:
@@ -184,11 +179,9 @@ class _Line:
             self._receiver.settle(arrived, types.ACCEPTED)
 
     def settle(self, delivery: Delivery, verdict: Verdict) -> None:
-        """Accept, release or reject."""
         self._receiver.settle(delivery.tag, _OUTCOMES[verdict])
 
     async def close(self) -> None:
-        """Close the connection."""
         if self._keeping:
             self._keeping.cancel()
             await asyncio.wait([self._keeping])

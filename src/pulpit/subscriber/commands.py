@@ -135,8 +135,6 @@ class Letters:
 
 @dataclass(kw_only=True, slots=True)
 class Runner:
-    """Runs one command for each event."""
-
     command: Sequence[str]
     letters: Letters
     give_up_after: float
@@ -188,7 +186,6 @@ class Runner:
             await asyncio.sleep(pause)
 
     def end_all(self) -> None:
-        """Stop the running commands."""
         for process in self.processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)

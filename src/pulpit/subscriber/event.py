@@ -56,7 +56,6 @@ class Event(Message):
 
 
 def read(message: Message) -> Event:
-    """Parse a message as an event."""
     parsed = parse_body(message.body)
     body = parsed if isinstance(parsed, dict) and isinstance(parsed.get("event_type"), str) else {}
     headers = message.headers

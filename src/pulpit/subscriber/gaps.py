@@ -39,7 +39,6 @@ class Gap:
 
     @property
     def count(self) -> int:
-        """The number of missing events."""
         return self.last - self.first + 1
 
 

@@ -93,7 +93,6 @@ def _named_as_options() -> Iterator[None]:
 
 
 async def _print(subscription: Subscription, show: Show, count: int | None, ender: "_Ender") -> None:
-    """Print each message, then acknowledge it."""
     printed = 0
     async with subscription:
         ender.at_timeout = 0 if count is None else _FAILED

@@ -76,12 +76,10 @@ class Binding:
 
     @property
     def stays(self) -> bool:
-        """Whether the queue outlives the connection."""
         return self.queue is not None
 
     @property
     def queue_arguments(self) -> Mapping[str, Any]:
-        """The arguments of the declaration."""
         return {} if self.queue_type is None else {"x-queue-type": self.queue_type}
 
 
@@ -141,8 +139,6 @@ class Line(Protocol):
 
 
 class Source(Protocol):
-    """One broker."""
-
     @property
     def where(self) -> str:
         """Its address for messages, without a password."""
@@ -170,7 +166,6 @@ class Refusals:
         return self._count >= _DOUBTS
 
     def clear(self) -> None:
-        """Reset the count after a success."""
         self._count = 0
 
 
@@ -206,11 +201,9 @@ class Inbox:
 
     @property
     def ended(self) -> bool:
-        """Whether the line is lost."""
         return self._end is not None
 
     def put(self, delivery: Delivery) -> None:
-        """Add a message."""
         self._arrived.append(delivery)
         self._change.set()
 
@@ -271,7 +264,6 @@ class MessageStream:
                 await self.close()
 
     def tell(self, sentence: str) -> None:
-        """Report a problem to the user."""
         self._news(logging.WARNING, sentence)
 
     async def close(self) -> None:

@@ -196,7 +196,6 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def sentence(error: BaseException) -> str:
-    """Describe an error for users."""
     match error:
         case ProbableAuthenticationError():
             words = "the login was refused."

@@ -43,8 +43,6 @@ PROPERTIES: Final[Mapping[str, Struct | str | None]] = {
 
 
 class ContentProperties(pika.BasicProperties):  # type: ignore[misc] # pika has no types
-    """The properties of a received message."""
-
     unreadable: str = ""
     """Why they cannot be decoded; empty if they can."""
     incomplete: str = ""

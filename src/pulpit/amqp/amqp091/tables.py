@@ -120,7 +120,6 @@ def kinds(data: bytes) -> dict[str, str]:
 
 
 def join(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """Join entries to a table."""
     body = b"".join(bytes((len(name),)) + name + value for name, value in entries)
     return _LENGTH.pack(len(body)) + body
 
@@ -158,7 +157,6 @@ def timestamp(seconds: int) -> bytes:
 
 
 def array(values: Iterable[bytes]) -> bytes:
-    """Encode an array of encoded values."""
     body = b"".join(values)
     return b"A" + _LENGTH.pack(len(body)) + body
 

@@ -45,8 +45,6 @@ IDLE_TIMEOUT: Final = 40.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClientSettings:
-    """Options of a connection."""
-
     name: str
     """The container id, which brokers show as the connection's name."""
     context: ssl.SSLContext | None = None
@@ -101,15 +99,12 @@ async def connect(address: BrokerAddress, settings: ClientSettings) -> "Connecti
 
 
 async def _for_a_while(event: asyncio.Event) -> None:
-    """Wait for an event with a timeout."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(GOODBYE_TIMEOUT):
             await event.wait()
 
 
 class Connection:
-    """An open connection to one broker."""
-
     def __init__(self, address: BrokerAddress, settings: ClientSettings) -> None:
         self.address: Final = address
         self.connect_timeout: Final = address.connect_timeout or settings.connect_timeout
@@ -185,7 +180,6 @@ class Connection:
         self.transport.abort()
 
     def abandon(self) -> None:
-        """Abort the connection at once."""
         self._lose(self._given_up())
         self.transport.abort()
 
@@ -197,7 +191,6 @@ class Connection:
         return self._login.take_output() if self._login else b""
 
     def received(self, data: bytes) -> None:
-        """Handle received bytes."""
         if self._login:
             data = self._log_in(data)
         if self._login is None:
@@ -205,22 +198,18 @@ class Connection:
             self.handle_events()
 
     def ended(self, error: BaseException | None) -> None:
-        """Handle the loss of the socket."""
         reason = system_reason(error) if isinstance(error, OSError) else "it broke off"
         self._lose(Lost(f"The connection to {self.address.place} is lost: {reason}.", Cause.UNREACHABLE))
 
     def take_output(self) -> bytes:
-        """Return the bytes to send."""
         return self._login.take_output() if self._login else self._engine.take_output()
 
     def tick(self, now: float) -> float | None:
-        """Advance the clock."""
         due = None if self._login else self._engine.tick(now)
         self.handle_events()
         return due
 
     def handle_events(self) -> None:
-        """Dispatch each event to its link."""
         for event in self._engine.events():
             match event:
                 case Opened():
@@ -244,7 +233,6 @@ class Connection:
                         user.on_event(event)
 
     def flush(self) -> None:
-        """Schedule a write."""
         self.transport.flush()
 
     def forget(self, link: Link) -> None:

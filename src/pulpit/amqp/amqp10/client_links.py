@@ -55,11 +55,9 @@ class ClientLink:
         self.on_lost(Lost("The link was closed.", Cause.CLOSED))
 
     def on_event(self, event: Event) -> None:
-        """Handle an event of the link."""
         raise NotImplementedError
 
     def on_lost(self, lost: Lost) -> None:
-        """Handle the loss of the link."""
         if self.lost is None:
             self.lost = lost
         self._answer()
@@ -132,7 +130,6 @@ class ClientSender(ClientLink):
         await future
 
     def decided(self, number: int) -> bool:
-        """Whether the broker has settled a message."""
         return number <= self._settled_to or number in self._outcomes
 
     def take_outcome(self, number: int) -> Outcome | None:
@@ -143,7 +140,6 @@ class ClientSender(ClientLink):
         return self._outcomes.pop(number, ACCEPTED if number <= self._settled_to else None)
 
     def on_event(self, event: Event) -> None:
-        """Handle an event of the link."""
         match event:
             case Attached():
                 if self._link.alive and self._link.target:  # else the broker is about to say why not (section 2.6.3)
@@ -159,7 +155,6 @@ class ClientSender(ClientLink):
                 pass
 
     def on_lost(self, lost: Lost) -> None:
-        """Handle the loss of the link."""
         super().on_lost(lost)
         while self._waiting:
             self._release(self._waiting.popleft()[1])
@@ -222,7 +217,6 @@ class ClientReceiver(ClientLink):
             self._flush()
 
     def on_event(self, event: Event) -> None:
-        """Handle an event of the link."""
         match event:
             case Attached():
                 if self._link.alive and self._link.source:

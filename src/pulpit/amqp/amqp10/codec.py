@@ -58,8 +58,6 @@ class Float(float):
 
 
 class Char(str):
-    """One Unicode character."""
-
     __slots__ = ()
 
 

@@ -184,7 +184,6 @@ class Engine:
     # ------------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open this side of the connection."""
         if self._free.alive:
             self._pn.pn_connection_open(self._connection)
 

@@ -18,15 +18,12 @@ class Ended(Exception):
 
 
 class Session:
-    """A session of one connection."""
-
     def __init__(self, pointer: Any) -> None:
         self._pn: Final = proton.load()
         self._pointer = pointer
 
     @property
     def alive(self) -> bool:
-        """Whether it can be used."""
         return self._pointer is not None
 
     def pointer(self) -> Any:
@@ -50,7 +47,6 @@ class Session:
         self._pn.pn_session_close(pointer)
 
     def forget(self) -> None:
-        """For the engine only: its memory is being freed."""
         self._pointer = None
 
 
@@ -66,7 +62,6 @@ class Link:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be used."""
         return self._pointer is not None and not self._detaching
 
     def pointer(self) -> Any:
@@ -123,7 +118,6 @@ class Link:
         self._pn.pn_link_close(pointer)
 
     def forget(self) -> None:
-        """For the engine only: its memory is being freed."""
         self._pointer = None
 
 
@@ -181,7 +175,6 @@ class Sender(Link):
         return number, outcome
 
     def forget(self) -> None:
-        """For the engine only."""
         super().forget()
         self._unsettled.clear()
 
@@ -261,7 +254,6 @@ class Receiver(Link):
         return self._arrived, data, settled
 
     def forget(self) -> None:
-        """For the engine only."""
         super().forget()
         self._unsettled.clear()
         self._partial.clear()
@@ -272,8 +264,6 @@ class Receiver(Link):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opened:
-    """The peer has opened the connection."""
-
     container: str
     properties: Mapping[str, Any]
 

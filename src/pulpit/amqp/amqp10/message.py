@@ -34,8 +34,6 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
-    """A body of sequences of AMQP values."""
-
     lists: tuple[list[Any], ...]
 
 

@@ -23,8 +23,6 @@ _UNSETTLED_STATE: Final = 2
 
 
 class Creation(Enum):
-    """How an exchange is created."""
-
     ON_DEMAND = "on demand"
     """The link asks the broker to create a missing one."""
     WHEN_MISSING = "when missing"
@@ -78,7 +76,6 @@ class Profile:
         return self._fill(exchange, subject) if self.per_message else None
 
     def queue_source(self, name: str) -> Terminus:
-        """Return the source for an existing queue."""
         return Terminus(address=self.queue + (quote(name, safe="") if self.queue_quoted else name))
 
     def exchange_source(self, exchange: str, subject: str, *, durable: bool) -> Terminus:

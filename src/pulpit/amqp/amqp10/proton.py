@@ -56,7 +56,6 @@ def text(raw: Any) -> str:
 
 
 def put(data: Any, value: Any) -> None:
-    """Write a value into a `pn_data_t`."""
     pn = load()
     pn.pn_data_clear(data)
     if value is not None:
@@ -90,7 +89,6 @@ def text_map(value: Any) -> dict[str, Any]:
 
 
 def set_condition(pointer: Any, condition: Condition | None) -> None:
-    """Write a condition into a `pn_condition_t`."""
     pn = load()
     pn.pn_condition_clear(pointer)
     if condition:
@@ -99,7 +97,6 @@ def set_condition(pointer: Any, condition: Condition | None) -> None:
 
 
 def get_condition(pointer: Any) -> Condition | None:
-    """Read a `pn_condition_t`."""
     pn = load()
     if not pn.pn_condition_is_set(pointer):
         return None
@@ -125,7 +122,6 @@ def get_outcome(delivery: Any) -> Outcome | None:
 
 
 def set_outcome(delivery: Any, outcome: Outcome) -> None:
-    """Set the outcome of a delivery."""
     pn = load()
     disposition = pn.pn_delivery_local(delivery)
     match outcome:

@@ -57,7 +57,6 @@ class Publisher:
 
     @property
     def profile(self) -> Profile | None:
-        """The broker's profile, if it is known."""
         return self._profile_of(self._connection) if self._connection else None
 
     async def link(self, exchange: str) -> ExchangeLink:

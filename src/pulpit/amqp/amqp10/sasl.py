@@ -82,7 +82,6 @@ class _Frames:
         return bytes(self._buffer) if self.done else b""
 
     def add(self, data: bytes) -> None:
-        """Take what came from the peer."""
         self._buffer += data
 
     def greeted(self) -> bool:
@@ -156,7 +155,6 @@ class ClientLogin:
 
     @property
     def done(self) -> bool:
-        """Whether the login succeeded."""
         return self._frames.done
 
     @property
@@ -267,7 +265,6 @@ class Scram:
         self._signature: bytes | None = None
 
     def first(self) -> bytes:
-        """Return the first message."""
         return f"n,,{self._bare}".encode()
 
     def answer(self, challenge: bytes) -> bytes:

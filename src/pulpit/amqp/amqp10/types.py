@@ -101,8 +101,6 @@ NOWHERE: Final = Terminus()
 
 
 class Cause(Enum):
-    """Why a connection or a link is lost."""
-
     UNREACHABLE = "unreachable"
     """No connection: refused, unknown host, timeout, or broken."""
     CERTIFICATE = "certificate"

@@ -36,7 +36,6 @@ def qos(channel: Channel, method: methods.BasicQos) -> None:
 
 
 def consume(channel: Channel, method: methods.BasicConsume) -> None:
-    """Start a consumer."""
     tag = method.consumer_tag or invented_name("amq.ctag-")
     if tag in channel.consumers or (channel.reply_address and tag == channel.reply_tag):
         raise not_allowed(f"attempt to reuse consumer tag '{tag}'")
@@ -143,7 +142,6 @@ def nack(channel: Channel, method: methods.BasicNack) -> None:
 
 
 def reject(channel: Channel, method: methods.BasicReject) -> None:
-    """Reject one message."""
     _refuse(channel, channel.collect(method.delivery_tag, multiple=False), requeue=method.requeue)
 
 

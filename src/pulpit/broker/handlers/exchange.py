@@ -99,7 +99,6 @@ def delete(channel: Channel, method: methods.ExchangeDelete) -> None:
 
 
 def bind(channel: Channel, method: methods.ExchangeBind) -> None:
-    """Bind an exchange to another one."""
     require_binding(channel, EXCHANGE, method.destination, method.source, method.routing_key)
     source = find_exchange(channel, method.source)
     destination = find_exchange(channel, method.destination)

@@ -23,12 +23,10 @@ def invented_name(prefix: str) -> str:
 
 
 def queue_title(channel: Channel, name: str) -> str:
-    """Return a queue's name for error texts."""
     return f"queue '{name}' in vhost '{channel.host.name}'"
 
 
 def exchange_title(channel: Channel, name: str) -> str:
-    """Return an exchange's name for error texts."""
     return f"exchange '{name}' in vhost '{channel.host.name}'"
 
 
@@ -80,7 +78,6 @@ def require_binding(channel: Channel, kind: str, destination: str, source: str, 
 
 
 def find_exchange(channel: Channel, name: str) -> Exchange:
-    """Return an existing exchange."""
     exchange = channel.host.exchanges.get(name)
     if exchange is None:
         raise not_found(f"no {exchange_title(channel, name)}")
@@ -94,7 +91,6 @@ def refuse_default(name: str) -> None:
 
 
 def refuse_reserved(kind: str, name: str) -> None:
-    """Reject names with a reserved prefix."""
     if name.startswith(RESERVED):
         raise access_refused(f"{kind} name '{name}' contains reserved prefix 'amq.*'")
 

@@ -125,7 +125,6 @@ def _require_equivalent(channel: Channel, existing: Queue, method: methods.Queue
 
 
 def bind(channel: Channel, method: methods.QueueBind) -> None:
-    """Bind a queue to an exchange."""
     key = _binding_key(channel, method.queue, method.routing_key)
     require_binding(channel, QUEUE, queue_name(channel, method.queue), method.exchange, key)
     exchange = find_exchange(channel, method.exchange)
@@ -160,7 +159,6 @@ def _binding_key(channel: Channel, queue: str, key: str) -> str:
 
 
 def purge(channel: Channel, method: methods.QueuePurge) -> None:
-    """Delete all ready messages."""
     name = queue_name(channel, method.queue)
     channel.session.rights.require(READ, QUEUE, name)
     count = find_queue(channel, name).purge()

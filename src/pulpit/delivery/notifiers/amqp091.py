@@ -54,14 +54,11 @@ class Amqp091:
         return _Notifier(self._publisher, exchange, config, writer, self._upkeep)
 
     async def close(self) -> None:
-        """Close the connection."""
         await self._upkeep.close()
         await self._publisher.close()
 
 
 class _Notifier:
-    """Publishes the events of one listener."""
-
     def __init__(
         self,
         publisher: Publisher,
@@ -99,7 +96,6 @@ class _Notifier:
         return outcomes
 
     def describe(self, event: Event) -> dict[str, Any]:
-        """Return the message and where it is published."""
         said = properties(event, self._writer.source, self._writer.form)
         return {
             "broker": self._publisher.address,
@@ -110,7 +106,6 @@ class _Notifier:
         }
 
     async def close(self) -> None:
-        """Close the channel."""
         self._upkeep.discard(self)
         if self._channel:
             self._channel.close()

@@ -85,7 +85,6 @@ class MessageWriter:
         """Whether a routing key was too long for AMQP; `delivered` reports which."""
 
     def write(self, event: Event) -> Outgoing:
-        """Return the message for an event."""
         identity, trace = event.id.encode(), event.traceparent.encode()
         key = (event.event_type, event.repo_id, event.result, event.repo_number is None, len(identity), len(trace))
         template = self._templates.get(key)

@@ -79,14 +79,11 @@ class Amqp10:
         )
 
     async def close(self) -> None:
-        """Close the connection."""
         await self._upkeep.close()
         await self._publisher.close()
 
 
 class _Notifier:
-    """Publishes the events of one listener."""
-
     def __init__(
         self,
         publisher: Publisher,
@@ -142,7 +139,6 @@ class _Notifier:
         return self._judged(window)
 
     def describe(self, event: Event) -> dict[str, Any]:
-        """Return the message and where it is sent."""
         profile = self._publisher.profile or PLAIN
         said = self._message(event, profile)
         return {
@@ -159,7 +155,6 @@ class _Notifier:
         }
 
     async def close(self) -> None:
-        """Detach the link."""
         self._upkeep.discard(self)
         if self._link:
             self._link.sender.close()

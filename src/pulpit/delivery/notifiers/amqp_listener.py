@@ -93,11 +93,9 @@ class Upkeep:
         self._task: asyncio.Task[None] | None = None
 
     def add(self, notifier: Notifier) -> None:
-        """Include a notifier."""
         self._notifiers.add(notifier)
 
     def discard(self, notifier: Notifier) -> None:
-        """Leave a notifier out from now on."""
         self._notifiers.discard(notifier)
 
     def on_lost(self) -> None:
@@ -106,7 +104,6 @@ class Upkeep:
             self._task = asyncio.get_running_loop().create_task(self._restore())
 
     async def close(self) -> None:
-        """Stop."""
         self._notifiers.clear()
         if self._task:
             self._task.cancel()

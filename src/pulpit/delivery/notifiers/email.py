@@ -78,7 +78,6 @@ class Email:
         email_config.read(config)
 
     def open(self, config: Mapping[str, Any]) -> Notifier:
-        """Send to the listener's addresses."""
         try:
             return _Mailer(email_config.read(config), self)
         except InvalidValue as error:
@@ -116,8 +115,6 @@ class _Group:
 
 
 class _Mailer:
-    """Sends the events of one listener."""
-
     def __init__(self, mailing: Mailing, kind: Email) -> None:
         self._mailing: Final = mailing
         self._kind: Final = kind

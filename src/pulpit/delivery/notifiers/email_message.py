@@ -99,7 +99,6 @@ def subject(events: Sequence[Event], template: str) -> str:
 
 
 def text(events: Sequence[Event], *, attached: bool = True) -> str:
-    """Write the body."""
     parts = [_paragraph(events[0])] if len(events) == 1 else _digest(events)
     if not attached:
         parts.append("The event is too large to be attached; the event log of the server has all of it.")

@@ -49,8 +49,6 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MailServer:
-    """The mail server and the login."""
-
     settings: EmailSettings
     sender: Address
     password: str
@@ -86,8 +84,6 @@ def mail_server(settings: EmailSettings) -> MailServer:
 
 
 class MailSession:
-    """One SMTP session."""
-
     def __init__(self, server: MailServer) -> None:
         self._server: Final = server
         self._smtp: aiosmtplib.SMTP | None = None
@@ -120,7 +116,6 @@ class MailSession:
         self.abandon()
 
     def abandon(self) -> None:
-        """Drop the connection at once."""
         self.used = False
         if self._smtp is not None:
             self._smtp.close()

@@ -109,13 +109,10 @@ class Kafka:
         return _Notifier(self._producing, str(config.get("topic") or self._default_topic), self._source)
 
     async def close(self) -> None:
-        """Release librdkafka."""
         await self._producing.close()
 
 
 class _Notifier:
-    """Produces the events of one listener."""
-
     def __init__(self, producing: "_Producing", topic: str, source: str) -> None:
         self._producing: Final = producing
         self._topic: Final = topic
@@ -232,11 +229,9 @@ class _Batch:
         self._done: Final = asyncio.Event()
 
     def callback(self, index: int) -> Any:
-        """Return librdkafka's callback for one of the messages."""
         return lambda error, _: self.note(index, error)
 
     def note(self, index: int, error: KafkaError | None) -> None:
-        """Record the result of a message."""
         with self._lock:
             self._errors[index] = error
             self._left -= 1
@@ -297,7 +292,6 @@ class _Producing:
 
     @property
     def producer(self) -> Producer:
-        """Return the current producer."""
         with self._lock:
             if self._current is None:
                 # librdkafka would repeat its log lines every second, and the outcomes report the same.

@@ -165,7 +165,6 @@ class NotifierTypes:
         return kind.target(config) if kind else ""
 
     async def close(self) -> None:
-        """Close every kind that was used."""
         for notifier_type in list(self._made.values()):
             await notifier_type.close()
 

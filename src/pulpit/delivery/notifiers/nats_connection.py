@@ -68,7 +68,6 @@ class Link:
         self._room: Final = asyncio.Semaphore(MOST_PENDING)
 
     async def begin(self) -> None:
-        """Listen for acknowledgements."""
         await self.client.subscribe(f"{self._inbox}.*", cb=self._on_reply)
 
     async def publish(self, subject: str, body: bytes, headers: dict[str, str]) -> Acknowledgement:

@@ -80,13 +80,10 @@ class Nats:
         )
 
     async def close(self) -> None:
-        """Close the connection."""
         await self._connection.drop()
 
 
 class _Notifier:
-    """Publishes one listener's events."""
-
     def __init__(self, connection: Connection, stream: str, template: str, *, source: str, ack_timeout: float) -> None:
         self._connection: Final = connection
         self._stream: Final = stream
@@ -110,7 +107,6 @@ class _Notifier:
         return outcomes
 
     def describe(self, event: Event) -> dict[str, Any]:
-        """Return the message and where it is published."""
         return {
             "server": self._connection.address,
             "stream": self._stream,

@@ -89,7 +89,6 @@ class PlugIn:
         _log.error("the plug-in of %s listeners failed:\n%s", self.kind.id, text, extra=extra)
 
     async def close(self) -> None:
-        """Close the plug-in and end its loop."""
         if self._thread.is_used:
             try:
                 await self._thread.run(self._type.close, CLOSE_PATIENCE_S)
@@ -108,7 +107,6 @@ class LoopThread:
 
     @property
     def is_used(self) -> bool:
-        """Whether anything has run in it."""
         return self._loop is not None
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]], patience: float) -> T:
@@ -209,8 +207,6 @@ class _Guarded:
             return {"problem": f"The plug-in of {self._plug_in.kind.id} describes nothing ({type(error).__name__})."}
 
     async def close(self) -> None:
-        """Let the plug-in close the notifier."""
-
         async def work() -> None:
             if self._notifier is not None:
                 notifier, self._notifier = self._notifier, None

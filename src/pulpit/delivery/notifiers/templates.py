@@ -80,7 +80,6 @@ def check(template: str) -> None:
 
 
 def variables_of(event: Event, source: str) -> dict[str, Any]:
-    """Return the variables for an event."""
     payload = event.payload
     changes = payload.get("changes")
     units = changes.get("units") if isinstance(changes, dict) else None
@@ -124,7 +123,6 @@ class Renderer:
         return str(answer["text"])
 
     def close(self) -> None:
-        """End the process."""
         with self._lock:
             self._end()
 
