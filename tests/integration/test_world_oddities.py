@@ -153,6 +153,13 @@ DIGEST = hashlib.sha256(b"bear-1.0.tar.gz").hexdigest()
         {"provenance": None, "gpg-sig": "no"},
         {"size": 15.0},
         {"size": 0},
+        {"filename": None},
+        {"filename": "bear%2D1.0.tar.gz"},
+        {"filename": "files/bear-1.0.tar.gz", "url": "/files/bear%2D1.0.tar.gz"},
+        {"upload-time": "2024-01-02T03:04:05.1234567Z"},
+        {"upload-time": 1700000000},
+        {"requires-python": ["3"], "yanked": 0},
+        {"hashes": {"sha256": DIGEST, "blake2b_256": "no"}},
     ],
     ids=str,
 )
@@ -162,7 +169,7 @@ def test_a_file_of_an_index_of_another_make_is_taken(
     """What devpi, Artifactory, Nexus and GitLab put into their JSON pages."""
     upstream.put("files/bear-1.0.tar.gz", b"bear-1.0.tar.gz")
     entry = {"filename": "bear-1.0.tar.gz", "url": "/files/bear-1.0.tar.gz", "hashes": {"sha256": DIGEST}, **odd}
-    page = {"meta": {"api-version": "1.9", "_last-serial": None}, "name": "Bear", "files": [entry], "versions": None}
+    page = {"meta": {"api-version": 1.9, "_last-serial": None}, "name": "Bear", "files": [entry], "versions": None}
     upstream.put("simple/bear/", json.dumps(page).encode())
     upstream.kinds["simple/bear/"] = JSON
     wheels_here.create("zoo", upstream.url, {"package_names": "bear"})

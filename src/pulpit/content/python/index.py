@@ -237,13 +237,17 @@ def _html_entry(url: str, attributes: Mapping[str, str]) -> IndexedFile:
     plain, _, fragment = url.partition("#")
     hashes = dict(part.partition("=")[::2] for part in fragment.split("&"))
     return IndexedFile(
-        filename=unquote(urlsplit(plain).path.rstrip("/").rpartition("/")[2]),
+        filename=_last_part(plain),
         url=plain,
         checksum=_checksum(hashes),
         requires_python=_text(attributes.get("data-requires-python")) or None,
         yanked=_text(attributes.get("data-yanked")),
         provenance=_provenance(url, attributes.get("data-provenance")),
     )
+
+
+def _last_part(url: str) -> str:
+    return unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2])
 
 
 def _html_projects(page: IndexPage, signs: _Signs) -> Iterator[str]:
@@ -291,14 +295,24 @@ def _read_meta(page: IndexPage, name: str | None, content: str, signs: _Signs) -
 
 def _json_files(page: IndexPage, signs: _Signs) -> Iterator[IndexedFile | LeftOut]:
     for item in _items(page, "files", signs):
-        filename, url = item.get("filename"), item.get("url")
+        url = item.get("url")
         joined = _joined(page.url, url) if isinstance(url, str) else None
-        if not isinstance(filename, str):
+        filename = _filename(item.get("filename"), joined)
+        if filename is None:
             yield LeftOut(name="a file", reason="has no name")
         elif joined is None:
             yield LeftOut(name=shown(filename), reason="has no URL that can be fetched from", slot=filename)
         else:
             yield _json_entry(filename, joined.partition("#")[0], item)
+
+
+def _filename(stated: Any, url: str | None) -> str | None:
+    """Return the name of a file; pip reads it from the URL alone, so that some indexes escape or omit the other."""
+    if url is not None and not (isinstance(stated, str) and distributions.is_usable(stated)):
+        in_url = _last_part(url.partition("#")[0])
+        if distributions.is_distribution(in_url):
+            return in_url
+    return stated if isinstance(stated, str) else None
 
 
 def _json_entry(filename: str, url: str, item: Mapping[str, Any]) -> IndexedFile:
@@ -346,7 +360,7 @@ def _json(page: IndexPage) -> Mapping[str, Any]:
 
 def _check_version(page: IndexPage, version: Any) -> None:
     """Reject another major version than 1 (PEP 629)."""
-    found = _VERSION.match(version) if isinstance(version, str) else None
+    found = _VERSION.match(str(version))  # a number in some indexes
     if version is not None and (found is None or int(found[1]) != 1):
         readable = shown(str(version))
         raise page.refused(f"it follows version {readable!r} of the simple API, and 1 is what is read here")
