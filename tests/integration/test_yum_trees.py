@@ -126,6 +126,54 @@ def test_the_name_without_a_dot_is_taken_too(upstream: Upstream, here: YumMirror
     assert ".treeinfo" not in here.published("zoo")
 
 
+OLD_TREE = b"""[general]
+family = Zoo Server
+timestamp = 1209596791.91
+version = 5.2
+packagedir = Server
+arch = x86_64
+
+[images-x86_64]
+kernel = images/pxeboot/vmlinuz
+initrd = ./images/pxeboot/initrd.img
+
+[images-xen]
+kernel = images/xen/vmlinuz
+initrd = http://127.0.0.1:9/initrd.img
+
+[stage2]
+instimage = images/boot.iso
+mainimage =
+"""
+
+
+def test_files_without_a_checksum_are_mirrored_too(upstream: Upstream, here: YumMirror, rpms: list[Path]) -> None:
+    """As RHEL 5 lists them; dnf and the installer take them as they are."""
+    upstream.put(".treeinfo", OLD_TREE)
+    here.create("zoo", upstream.url)
+
+    outcome = here.sync("zoo")
+    here.publish("zoo")
+
+    assert (outcome.result, outcome.error_message) == ("success", None)
+    left_out = [entry["name"] for entry in (outcome.details or {})["left_out"]]
+    assert left_out == ["images/xen/vmlinuz of treeinfo"]
+    published = here.published("zoo")
+    assert {path: published[path] for path in IMAGES} == IMAGES
+    assert published[".treeinfo"] == OLD_TREE
+
+    upstream.put("images/pxeboot/vmlinuz", b"a newer kernel")
+    serve(upstream, listed(packages(rpms), packing=".xz"))
+    upstream.forget()
+    assert here.sync("zoo").result == "success"
+    here.publish("zoo")
+
+    assert here.published("zoo")["images/pxeboot/vmlinuz"] == b"a newer kernel"
+    asked = [headers for path, headers in upstream.asked if path == "images/boot.iso"]
+    assert len(asked) == 1
+    assert "If-None-Match" in asked[0]
+
+
 @pytest.mark.parametrize("where", ["importer", "distributor"])
 def test_trees_can_be_left_out(upstream: Upstream, here: YumMirror, where: str) -> None:
     here.create("zoo", upstream.url, {"type_skip_list": ["distribution"]} if where == "importer" else None)
@@ -185,7 +233,7 @@ def test_a_file_of_a_tree_that_cannot_be_used_is_left_out_and_named(
 def test_a_tree_without_a_usable_file_is_refused_before_anything_is_downloaded(
     upstream: Upstream, here: YumMirror
 ) -> None:
-    upstream.put(".treeinfo", tree({"../boot.iso": b"x"}))
+    upstream.put(".treeinfo", tree({"../boot.iso": b"x"}).replace(b"boot.iso = images/boot.iso\n", b""))
     here.create("zoo", upstream.url)
 
     outcome = here.sync("zoo")

@@ -37,6 +37,7 @@ from pulpit.content.rpm.lists import ROOTS, PackageList
 from pulpit.content.rpm.mirrors import Found, MirroredRepository
 from pulpit.content.rpm.packages import Lists
 from pulpit.content.rpm.repomd import RepomdRecord
+from pulpit.content.rpm.treeinfo import Tree
 from pulpit.errors import InvalidValue, WorkFailed
 
 T = TypeVar("T")
@@ -64,8 +65,7 @@ class _Upstream:
     records: Mapping[str, RepomdRecord]
     lists: Lists
     accessories: Mapping[str, Path]
-    tree: WantedUnit | None
-    tree_left_out: Sequence[LeftOut]
+    tree: Tree
 
 
 async def read(upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
@@ -90,10 +90,11 @@ async def read(upstream: Upstream, config: Config, memory: Mapping[str, Any] | N
     primary = lists["primary"]
     if primary is None:
         raise BadFeed("repomd.xml is refused: it names no primary list.")
-    tree, tree_left_out = (
-        (None, ())
+    images = (memory or {}).get("images") or {}
+    tree = (
+        Tree()
         if treeinfo.DISTRIBUTION in skipped
-        else await _or_refused(treeinfo.read(upstream, where), [treeinfo.DISTRIBUTION])
+        else await _or_refused(treeinfo.read(upstream, where, images), [treeinfo.DISTRIBUTION])
     )
     state = _Upstream(
         where=where,
@@ -106,7 +107,6 @@ async def read(upstream: Upstream, config: Config, memory: Mapping[str, Any] | N
             if not skipped.issuperset(accessory.type_ids) and (record := _record(records, kind)) is not None
         },
         tree=tree,
-        tree_left_out=tree_left_out,
     )
     return await upstream.aside(lambda: _catalogue(upstream, config, state))
 
@@ -181,16 +181,16 @@ def _catalogue(upstream: Upstream, config: Config, state: _Upstream) -> Catalogu
         except BadFeed as error:
             raise BadFeed(f"{error} {repomd.way_past(_ACCESSORIES[kind].type_ids)}") from None
     survey = packages.survey(state.lists.primary, {**config, "type_skip_list": skipped}, upstream.limits, modular)
-    left_out += [*survey.left_out, *state.tree_left_out]
+    left_out += [*survey.left_out, *state.tree.left_out]
     files = [] if repomd.FILE in skipped else list(_file_units(state, left_out))
-    trees = [] if state.tree is None else [state.tree]
+    trees = [] if state.tree.unit is None else [state.tree.unit]
     counts += survey.counts
     counts += Counter({repomd.FILE: len(files), treeinfo.DISTRIBUTION: len(trees)})
     return Catalogue(
         unit_count=counts.total(),
         byte_count=survey.byte_count + sum(file.size or 0 for unit in files for file in unit.files),
         batches=_batches(state, survey.taken, [files, trees], skipped),
-        memory={"url": state.repomd.url, **state.repomd.document.memory},
+        memory={"url": state.repomd.url, **state.repomd.document.memory, "images": state.tree.memory},
         counts=counts,
         files={treeinfo.DISTRIBUTION: sum(len(tree.files) for tree in trees)},
         left_out=left_out,

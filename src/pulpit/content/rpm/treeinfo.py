@@ -4,10 +4,13 @@ Pulp 2 calls such a tree a distribution. A repository holds at most one.
 """
 
 import configparser
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from pulpit.content import feed, paths
 from pulpit.content.limits import MIB, Limits
@@ -35,8 +38,20 @@ _NAMED: Final = {
 """Section and option of each value; the old format first, whose sections the new one has too."""
 
 
-async def read(upstream: Upstream, where: MirroredRepository) -> tuple[WantedUnit | None, Sequence[LeftOut]]:
-    """Return the tree of a repository, if it has one, and the skipped entries.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tree:
+    """What was read of a repository's tree; it has no unit if there is none."""
+
+    unit: WantedUnit | None = None
+    left_out: Sequence[LeftOut] = ()
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    """What was computed of files without a checksum, by path: the `known` of the next `read`."""
+
+
+async def read(upstream: Upstream, where: MirroredRepository, known: Mapping[str, Any]) -> Tree:
+    """Read the tree of a repository, if it has one.
+
+    Files without a checksum, of which RHEL 5 has only such, are downloaded here to compute it.
 
     Raises:
         BadFeed: its list cannot be used.
@@ -48,20 +63,64 @@ async def read(upstream: Upstream, where: MirroredRepository) -> tuple[WantedUni
         except (NotThere, NotForUs):
             continue
         text = _text(found.document.path) if found else None
-        if text is not None:
-            return unit(text, name, where.urls, upstream.limits)
-    return None, ()
+        if text is None:
+            continue
+        sections = _sections(text)
+        computed, missing = dict[str, Mapping[str, Any]](), list[LeftOut]()
+        for path in _without_checksum(sections, upstream.limits):
+            try:
+                computed[path] = await _computed(upstream, where, path, known.get(path))
+            except (NotThere, NotForUs) as error:
+                missing.append(_left_out(path, f"is not there: {error}"))
+        digests = {path: f"sha256:{entry['sha256']}" for path, entry in computed.items()}
+        made, left_out = unit(text, name, where.urls, upstream.limits, digests)
+        return Tree(unit=made, left_out=[*left_out, *missing], memory=computed)
+    return Tree()
 
 
-def unit(text: str, name: str, urls: Sequence[str], limits: Limits) -> tuple[WantedUnit, Sequence[LeftOut]]:
-    """Return the unit of a tree, and the skipped entries; `urls` are those of the repository and its mirrors.
+def _without_checksum(sections: Mapping[str, Mapping[str, str]], limits: Limits) -> Sequence[str]:
+    """Return the images and installers that have no checksum."""
+    images = [options for name, options in sections.items() if name.startswith("images-") or name == "stage2"]
+    named = {path.removeprefix("./") for options in images for path in options.values() if "://" not in path}
+    named -= {path.removeprefix("./") for path in sections.get("checksums", {})}
+    found = [
+        path
+        for path in sorted(named)
+        if path not in NAMES and not path.startswith(_LISTS) and not paths.flaw(path, most_bytes=limits.name_bytes)
+    ]
+    if len(found) > _MOST_FILES:
+        raise BadFeed(f"treeinfo is refused: it names more than {_MOST_FILES} files.")
+    return found
+
+
+async def _computed(
+    upstream: Upstream, where: MirroredRepository, path: str, known: Mapping[str, Any] | None
+) -> Mapping[str, Any]:
+    found = await mirrors.fetch(upstream, where, path, most=upstream.limits.file_bytes, known=known)
+    if found is None:
+        return known or {}
+    await upstream.aside(found.document.path.unlink)
+    return {"url": found.url, **found.document.memory}
+
+
+def unit(
+    text: str, name: str, urls: Sequence[str], limits: Limits, computed: Mapping[str, str] = MappingProxyType({})
+) -> tuple[WantedUnit, Sequence[LeftOut]]:
+    """Return the unit of a tree, and the skipped entries.
+
+    Args:
+        text: the list.
+        name: its name.
+        urls: those of the repository and its mirrors.
+        limits: for names.
+        computed: checksums that the list does not have.
 
     Raises:
         BadFeed: the list cannot be used.
     """
     sections = _sections(text)
     words = {word: _word(sections, places) for word, places in _NAMED.items()}
-    files, left_out = _files(sections.get("checksums", {}), urls, limits)
+    files, left_out = _files({**sections.get("checksums", {}), **computed}, urls, limits)
     made = text_unit(
         DISTRIBUTION,
         {"distribution_id": "-".join(["ks", *filter(None, words.values())]), **words},
@@ -80,8 +139,10 @@ def unit(text: str, name: str, urls: Sequence[str], limits: Limits) -> tuple[Wan
             ],
         },
     )
-    made = replace(made, files=files, slot=SLOT, way_past=repomd.way_past([DISTRIBUTION]))
-    return made, left_out
+    if computed:  # the same text may name other files
+        content = text + json.dumps(computed, sort_keys=True)
+        made = replace(made, key=made.key | {"checksum": hashlib.sha256(content.encode()).hexdigest()})
+    return replace(made, files=files, slot=SLOT, way_past=repomd.way_past([DISTRIBUTION])), left_out
 
 
 def published(unit: StoredUnit) -> tuple[str, str]:
@@ -95,7 +156,7 @@ def published(unit: StoredUnit) -> tuple[str, str]:
         if line.startswith("["):
             section, keeps = line.strip(), True
         elif section == "[checksums]" and "=" in line and not line.startswith((" ", "\t", "#", ";")):
-            keeps = line.partition("=")[0].strip() in mirrored
+            keeps = line.partition("=")[0].strip().removeprefix("./") in mirrored
         if keeps:
             kept.append(line)
     return str(unit.metadata["treeinfo"]), "".join(kept)
@@ -132,8 +193,9 @@ def _word(sections: Mapping[str, Mapping[str, str]], places: Sequence[tuple[str,
 def _files(
     checksums: Mapping[str, str], urls: Sequence[str], limits: Limits
 ) -> tuple[tuple[WantedFile, ...], list[LeftOut]]:
-    """Return every file with a checksum, because others cannot be verified; and the skipped ones."""
-    wanted = {path: stated for path, stated in checksums.items() if not path.startswith(_LISTS)}
+    """Return every file with a checksum, and the skipped ones."""
+    stripped = {path.removeprefix("./"): stated for path, stated in checksums.items()}
+    wanted = {path: stated for path, stated in stripped.items() if not path.startswith(_LISTS)}
     if len(wanted) > _MOST_FILES:
         raise BadFeed(f"treeinfo is refused: it names more than {_MOST_FILES} files.")
     files, left_out = dict[str, WantedFile](), list[LeftOut]()
