@@ -262,3 +262,19 @@ def test_a_full_standard_error_ends_no_server(tmp_path: Path) -> None:
         assert process.wait(60) == 0
     finally:
         process.kill()
+
+
+def test_a_demo_that_is_ended_ends_what_it_started(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pulpit.cli", "demo"]
+    with subprocess.Popen(
+        command, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, text=True
+    ) as demo:
+        assert demo.stdout is not None
+        ready = next(line for line in demo.stdout if "was ready at" in line)
+        demo.terminate()
+        demo.communicate(timeout=60)
+    assert demo.returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+    port = int(ready.rpartition(" ")[2])
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0

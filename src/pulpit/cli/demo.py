@@ -62,6 +62,8 @@ def demo(files: Path | None, listen_program: str | None) -> None:
     """
     listen = [str(Path(listen_program).resolve())] if listen_program else [sys.executable, "-m", "pulpit.cli", "listen"]
     listen_title = listen_program or "pulpit listen"
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # by way of every `finally`
     with tempfile.TemporaryDirectory(prefix="pulpit-demo-") as scratch, contextlib.ExitStack() as stack:
         data_dir, upstream_dir = Path(scratch, "data"), Path(scratch, "upstream")
         try:
@@ -214,14 +216,34 @@ class Program:
 def running(
     title: str, *command: str, stop_by: signal.Signals = signal.SIGINT, environment: dict[str, str] | None = None
 ) -> Iterator[Program]:
-    """Run a program until the block ends."""
+    """Run a program until the block ends, whatever ends it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a script's background job passes that on to its programs
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    program = Program(title, command, environment or {})
+    program: Program | None = None
     try:
+        with held_signals():
+            program = Program(title, command, environment or {})
         yield program
     finally:
-        program.end(stop_by)
+        if program is not None:
+            program.end(stop_by)
+
+
+@contextlib.contextmanager
+def held_signals() -> Iterator[None]:
+    """Let no signal end the demo while a program starts, which nobody would end then."""
+    held: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda caught, _: held.append(caught))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if held:
+        signal.raise_signal(held[0])
 
 
 @contextlib.contextmanager
