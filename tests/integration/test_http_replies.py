@@ -20,7 +20,7 @@ from pulpit.clock import system_clock
 from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.http_connections import LONGEST_ANSWER, Connections, Exchange
 from pulpit.delivery.notifiers.port import Delivered, Refused, Retry
-from pulpit.net.addresses import ForbiddenAddress, WebhookGuard
+from pulpit.net.addresses import ForbiddenAddress, WebhookGuard, parse_networks
 from support.made_events import event
 from support.webhooks import LOOPBACK, notifier, outcome, raw, run, sink
 
@@ -402,6 +402,30 @@ def test_a_connection_is_not_shared_with_a_listener_that_trusts_less(tmp_path: P
             finally:
                 await kind.close()
         assert len({call.peer for call in far.calls}) == 1
+
+    run(story)
+
+
+def test_the_address_that_was_tried_is_what_a_failure_is_about() -> None:
+    async def story() -> None:
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            url = f"http://localhost:{bound.getsockname()[1]}"  # ::1 is forbidden, 127.0.0.1 refuses
+            refused = await outcome(url, allow=parse_networks("127.0.0.0/8"))
+            assert refused == Retry(reason=f"No connection to {url}: Connection refused.")
+
+    run(story)
+
+
+def test_closing_ends_what_is_on_its_way() -> None:
+    async def story() -> None:
+        kind = Http(system_clock, allow=LOOPBACK)
+        async with raw(None, close=False) as url:
+            sending = asyncio.create_task(kind.open({"url": url}).deliver([event()]))
+            await asyncio.sleep(0)
+            await kind.close()
+            with pytest.raises(asyncio.CancelledError):
+                await sending
 
     run(story)
 

@@ -55,9 +55,9 @@ class CurlLoop:
 
     def stop(self, curl: pycurl.Curl) -> None:
         """Take a transfer out; the connection of one that has not ended is closed."""
-        del self._running[curl]
-        self._multi.remove_handle(curl)
-        self._settle()
+        if self._running.pop(curl, None) is not None:
+            self._multi.remove_handle(curl)
+            self._settle()
 
     def close(self) -> None:
         """Close all connections; transfers that still run are cancelled."""

@@ -290,7 +290,8 @@ def _template(config: Mapping[str, Any]) -> tuple[str, str]:
     if made and not (isinstance(made, str) and _CONTENT_TYPE.match(made)):
         raise _invalid("content_type must look like application/json")
     try:
-        templates.check(template)
+        if template:
+            templates.check(template)
     except TemplateTrouble as trouble:
         raise _invalid(f"the template {trouble}") from None
     return template, made or JSON

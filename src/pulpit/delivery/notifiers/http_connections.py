@@ -26,6 +26,8 @@ from pulpit.text import shown, system_reason
 MOST_CONNECTIONS: Final = 500
 LONGEST_IDLE: Final = 15
 """Seconds after which an idle connection is not used again: a firewall between may have forgotten it."""
+NAMES_KEPT: Final = 10
+"""Seconds for which the addresses of a name are used again."""
 LONGEST_HEAD: Final = 1024 * 1024
 """Bytes of all heads before a body; libcurl itself gives up at less, but counts each interim head (1xx) anew."""
 LONGEST_ANSWER: Final = 4096
@@ -140,17 +142,18 @@ class Exchange:
         """Say in one sentence why there is no status."""
         place = place_of(self.url)
         peer = f"the proxy {proxy.url.host}:{proxy.url.port}" if proxy else place
-        if self.failed is not None:
+        if self.failed is not None and not self.opened:
             return f"No connection to {peer}: {self.failed.strerror}."
         refused = curl.getinfo(pycurl.HTTP_CONNECTCODE)
         if refused and refused // 100 != 2:  # noqa: PLR2004 - the statuses of success
             return f"The proxy does not let the request through to {place}: it answered {refused}."
+        text, number = shown(self.text, 300).rstrip("."), curl.getinfo(pycurl.OS_ERRNO)
         sentence = _NOT_HTTP if self._head_size else _FAILURES.get(self.code, "The request to {place} failed ({text}).")
         return sentence.format(
             place=place,
             peer=peer,
-            text=shown(self.text, 300).rstrip("."),
-            system=os.strerror(curl.getinfo(pycurl.OS_ERRNO)),
+            text=text,
+            system=os.strerror(number) if number else text,
             ca_path=hook.ca_path,
             unusable=_why_unusable(hook.ca_path) if self.code == pycurl.E_SSL_CACERT_BADFILE else "",
         )
@@ -220,6 +223,7 @@ def _handle(hook: Hook, proxy: Proxy | None, url: URL) -> pycurl.Curl:
     curl.setopt(pycurl.POST, 1)
     curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
     curl.setopt(pycurl.MAXAGE_CONN, LONGEST_IDLE)
+    curl.setopt(pycurl.DNS_CACHE_TIMEOUT, NAMES_KEPT)
     curl.setopt(pycurl.URL, str(url))
     target = url.raw_path_qs  # byte for byte, which libcurl would normalise
     curl.setopt(pycurl.REQUEST_TARGET, f"{url.origin()}{target}" if proxy and url.scheme == "http" else target)
