@@ -187,8 +187,8 @@ def test_trap_20_deleting_the_upload_leaves_the_queued_import_its_bytes(api: Api
 def test_lists_are_uniform_and_never_null(api: Api) -> None:
     api.client.post(f"{V2}/repositories/", json={"id": "bare"})
     listed = api.client.get(f"{V2}/repositories/", params={"importers": "True", "distributors": "True"}).json()
-    assert len({tuple(one) for one in listed}) == 1
-    assert all(isinstance(one["notes"], dict) for one in listed)
+    assert len({tuple(document) for document in listed}) == 1
+    assert all(isinstance(document["notes"], dict) for document in listed)
     assert api.client.get(f"{V2}/events/").json() == []
 
 

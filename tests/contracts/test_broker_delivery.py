@@ -99,7 +99,7 @@ def test_unacknowledged_messages_return_to_their_places_when_the_channel_closes(
         wire.call(commands.Channel.Close(200, "", 0, 0), 2, answer=commands.Channel.CloseOk)
         until(lambda: wire.ready(queue) == 4)
         contents = [wire.get(queue) for _ in range(4)]
-        assert [(each.body, each.method.redelivered) for each in contents if each] == [
+        assert [(content.body, content.method.redelivered) for content in contents if content] == [
             (b"0", True),
             (b"2", True),
             (b"3", True),
@@ -182,7 +182,10 @@ def test_a_requeued_message_comes_again_marked(port: int, method: object) -> Non
         wire.get(queue, no_ack=False)
         wire.send(method)
         contents = [wire.get(queue), wire.get(queue)]
-        assert [(each.body, each.method.redelivered) for each in contents if each] == [(b"1", True), (b"2", False)]
+        assert [(content.body, content.method.redelivered) for content in contents if content] == [
+            (b"1", True),
+            (b"2", False),
+        ]
 
 
 @pytest.mark.parametrize("method", [commands.Basic.Reject(1, False), commands.Basic.Nack(1, False, False)])

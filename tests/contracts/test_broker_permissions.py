@@ -25,8 +25,8 @@ def exchange(port: int) -> Iterator[None]:
         yield
         for queue in ("jobs", "scanner.q", "worker.q"):
             wire.call(commands.Queue.Delete(0, queue))
-        for each in (EXCHANGE, "worker.dead", "worker.alternate", "worker.x", "asker.x"):
-            wire.call(commands.Exchange.Delete(0, each))
+        for name in (EXCHANGE, "worker.dead", "worker.alternate", "worker.x", "asker.x"):
+            wire.call(commands.Exchange.Delete(0, name))
 
 
 def as_user(port: int, login: str) -> Wire:

@@ -157,7 +157,7 @@ def test_delivers_every_event_with_one_outcome_each(world: Worlds) -> None:
             notifier = here.kind.open(here.works)
             await notifier.prepare()
             outcomes = await notifier.deliver([event(number) for number in range(1, 4)])
-            assert [type(one) for one in outcomes] == [Delivered] * 3
+            assert [type(outcome) for outcome in outcomes] == [Delivered] * 3
             await notifier.close()
 
     run(story)
@@ -188,7 +188,7 @@ def test_can_be_cancelled_at_any_moment_and_used_again(world: Worlds) -> None:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             outcomes = await notifier.deliver([event(3)])
-            assert [type(one) for one in outcomes] == [Delivered]
+            assert [type(outcome) for outcome in outcomes] == [Delivered]
             await notifier.close()
 
     run(story)
@@ -205,7 +205,7 @@ def test_one_that_takes_lanes_is_called_for_several_repositories_at_a_time(world
             await asyncio.sleep(0)
             calls[0].cancel()
             outcomes = await asyncio.gather(*calls[1:])
-            assert [type(one) for (one,) in outcomes] == [Delivered] * 4
+            assert [type(outcome) for (outcome,) in outcomes] == [Delivered] * 4
             await notifier.close()
 
     run(story)

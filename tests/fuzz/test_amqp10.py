@@ -68,7 +68,7 @@ def test_any_frames_are_taken_or_break_the_connection(sent: list[bytes]) -> None
         list(engine.events())
         engine.take_output()
     engine.receive(NONSENSE)
-    ends = [one for one in engine.events() if isinstance(one, Broken | Closed)]
+    ends = [part for part in engine.events() if isinstance(part, Broken | Closed)]
     assert len(ends) <= 1
     assert engine.over
     engine.free()
@@ -105,7 +105,7 @@ def _recorded() -> list[bytes]:
     pair.client.close()
     pair.talk()
     pair.free()
-    return [one for one in said if one]
+    return [part for part in said if part]
 
 
 @needs_amqp10
@@ -156,16 +156,16 @@ def test_any_order_of_calls_on_both_sides_leaves_the_process_alive(seed: int) ->
     kept: list[Any] = [pair.client.begin()]
     for _ in range(400):
         side = luck.choice((pair.client, pair.server))
-        one = luck.choice(kept)
+        part = luck.choice(kept)
         with contextlib.suppress(Ended):
-            luck.choice(_ACTS)(luck, side, one, kept)
+            luck.choice(_ACTS)(luck, side, part, kept)
         if luck.random() < 0.5:
             for event in [event for events in pair.talk() for event in events]:
                 _answer(luck, event, kept)
         kept = kept[-50:]
     pair.free()
-    for one in kept:
-        assert not one.alive
+    for part in kept:
+        assert not part.alive
 
 
 def _answer(luck: random.Random, event: Any, kept: list[Any]) -> None:
@@ -189,8 +189,8 @@ def _begin(_luck: random.Random, side: Engine, _one: Any, kept: list[Any]) -> No
     kept.append(side.begin())
 
 
-def _link(luck: random.Random, side: Engine, one: Any, kept: list[Any]) -> None:
-    session = one if isinstance(one, Session) else one.session
+def _link(luck: random.Random, side: Engine, part: Any, kept: list[Any]) -> None:
+    session = part if isinstance(part, Session) else part.session
     link = (side.sender if luck.random() < 0.5 else side.receiver)(
         side.begin() if luck.random() < 0.2 else session, "x"
     )
@@ -199,31 +199,31 @@ def _link(luck: random.Random, side: Engine, one: Any, kept: list[Any]) -> None:
         link.attach(source=Terminus(address="q"), target=Terminus(address="t"))
 
 
-def _send(luck: random.Random, _side: Engine, one: Any, _kept: list[Any]) -> None:
-    if isinstance(one, Sender):
-        one.send(b"x" * luck.choice((0, 1, 100, 4000, 100_000)))
+def _send(luck: random.Random, _side: Engine, part: Any, _kept: list[Any]) -> None:
+    if isinstance(part, Sender):
+        part.send(b"x" * luck.choice((0, 1, 100, 4000, 100_000)))
 
 
-def _flow(luck: random.Random, _side: Engine, one: Any, _kept: list[Any]) -> None:
-    if isinstance(one, Receiver):
-        one.grant(luck.randrange(5))
-    elif isinstance(one, Sender) and one.draining:
-        one.drained()
+def _flow(luck: random.Random, _side: Engine, part: Any, _kept: list[Any]) -> None:
+    if isinstance(part, Receiver):
+        part.grant(luck.randrange(5))
+    elif isinstance(part, Sender) and part.draining:
+        part.drained()
 
 
-def _settle(luck: random.Random, _side: Engine, one: Any, _kept: list[Any]) -> None:
-    if isinstance(one, Receiver):
-        one.settle(luck.randrange(20), luck.choice(_OUTCOMES))
+def _settle(luck: random.Random, _side: Engine, part: Any, _kept: list[Any]) -> None:
+    if isinstance(part, Receiver):
+        part.settle(luck.randrange(20), luck.choice(_OUTCOMES))
 
 
-def _end(luck: random.Random, _side: Engine, one: Any, _kept: list[Any]) -> None:
+def _end(luck: random.Random, _side: Engine, part: Any, _kept: list[Any]) -> None:
     if luck.random() < 0.2:
-        one.detach(Condition("a:b")) if isinstance(one, Link) else one.end()
+        part.detach(Condition("a:b")) if isinstance(part, Link) else part.end()
 
 
-def _look(_luck: random.Random, _side: Engine, one: Any, _kept: list[Any]) -> None:
-    if isinstance(one, Link):
-        _ = one.source, one.target, one.largest_message
+def _look(_luck: random.Random, _side: Engine, part: Any, _kept: list[Any]) -> None:
+    if isinstance(part, Link):
+        _ = part.source, part.target, part.largest_message
 
 
 def _tear(luck: random.Random, side: Engine, _one: Any, _kept: list[Any]) -> None:

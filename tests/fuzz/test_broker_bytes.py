@@ -40,7 +40,7 @@ def test_frames_are_the_same_however_they_are_cut(frames: list[tuple[int, int, b
     data = written(frames)
     reader = FrameReader(4096)
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    seen = [each for start, stop in itertools.pairwise(edges) for each in reader.feed(data[start:stop])]
+    seen = [item for start, stop in itertools.pairwise(edges) for item in reader.feed(data[start:stop])]
     assert seen == frames
 
 
@@ -212,7 +212,7 @@ def test_no_order_of_methods_is_a_mistake_of_the_broker(steps: list[tuple[Any, i
     for method, channel in steps:
         client.send(method, channel)
     said = [value for _, value in client.read()]
-    assert not [each for each in said if getattr(each, "reply_code", 0) == 541]
+    assert not [item for item in said if getattr(item, "reply_code", 0) == 541]
 
 
 @pytest.mark.parametrize("theirs", commands.INDEX_MAPPING.values(), ids=lambda method: method.name)

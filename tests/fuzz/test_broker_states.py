@@ -113,8 +113,8 @@ class Clients(RuleBasedStateMachine):
         if not mine:
             return []
         tag = sorted(mine)[choice % len(mine)]
-        tags = [each for each in mine if each <= tag] if multiple else [tag]
-        taken = [mine.pop(each) for each in tags]
+        tags = [held_tag for held_tag in mine if held_tag <= tag] if multiple else [tag]
+        taken = [mine.pop(held_tag) for held_tag in tags]
         self.clients[client].send(method(tag, multiple))
         return taken
 
@@ -154,14 +154,14 @@ class Clients(RuleBasedStateMachine):
 
     @invariant()
     def nobody_holds_what_another_holds(self) -> None:
-        held = [each for mine in self.held for each in mine.values()]
+        held = [held_tag for mine in self.held for held_tag in mine.values()]
         assert len(held) == len(set(held))
 
     @invariant()
     def counts_agree(self) -> None:
         for name in QUEUES:
             queue = self.box.state.hosts["/"].queues[name]
-            held = sum(each[0] == name for mine in self.held for each in mine.values())
+            held = sum(held_tag[0] == name for mine in self.held for held_tag in mine.values())
             assert queue.unacknowledged == held
             assert len(queue) + held + len(self.settled[name]) == len(self.published[name])
 

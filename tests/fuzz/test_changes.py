@@ -98,7 +98,7 @@ class Story:
             self.mirror.create(self.repo_id, self.feed.url)
         else:
             holder = self.other if what == "copy" else self.repo_id
-            ids = [one.unit.id for one in held(self.mirror, holder) if one.unit.key["name"] in arguments[0]]
+            ids = [member.unit.id for member in held(self.mirror, holder) if member.unit.key["name"] in arguments[0]]
             if what == "copy":
                 await self.done(queue.COPY_UNITS, self.repo_id, source_repo_id=holder, unit_ids=ids)
             else:
@@ -225,7 +225,7 @@ def test_the_events_of_a_repository_replayed_are_its_content(
         here.create(repo_id, feed.url)
     asyncio.run(story.tell(steps))
     for repo_id in (story.repo_id, story.other):
-        expected = {one.unit.id: one.unit for one in held(here, repo_id)}
+        expected = {member.unit.id: member.unit for member in held(here, repo_id)}
         places = replayed(here, repo_id)
         found = places.pop("")
         named = {path: {unit_id: unit["name"] for unit_id, unit in holds.items()} for path, holds in places.items()}

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pulpit.errors import InvalidValue
 from pulpit.intervals import Interval, parse
 
-MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2999, 12, 30)).map(lambda one: one.replace(tzinfo=UTC))  # noqa: DTZ001 - the zone follows
-NEAR = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1)).map(lambda one: one.replace(tzinfo=UTC))  # noqa: DTZ001 - as above
+MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2999, 12, 30)).map(lambda moment: moment.replace(tzinfo=UTC))  # noqa: DTZ001 - the zone follows
+NEAR = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1)).map(lambda moment: moment.replace(tzinfo=UTC))  # noqa: DTZ001 - as above
 PIECES = st.sampled_from(
     [*"RPTYMWDHS/-:+Z.,0123456789", "2031-01-31T00:00:00Z", "P1M", "PT1H", "R3/", "999999999W", "٣"]
 )
@@ -27,8 +27,8 @@ def written(draw: st.DrawFn) -> tuple[str, int | None, datetime, int, timedelta]
 
 
 @given(written())
-def test_what_was_written_is_what_is_read(one: tuple[str, int | None, datetime, int, timedelta]) -> None:
-    text, runs, start, months, span = one
+def test_what_was_written_is_what_is_read(moment: tuple[str, int | None, datetime, int, timedelta]) -> None:
+    text, runs, start, months, span = moment
     assert parse(text) == Interval(runs=runs, start=start, months=months, span=span)
 
 

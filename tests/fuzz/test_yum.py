@@ -115,7 +115,7 @@ def test_anything_packed(content: bytes, tmp_path: Path) -> None:
 def test_any_signature_header(content: bytes) -> None:
     head = b"\0" * 96 + b"\x8e\xad\xe8\x01" + b"\0" * 4
     for file in (io.BytesIO(content), io.BytesIO(head + content)):
-        assert all(one.signer for one in signatures.signatures(file))
+        assert all(signature.signer for signature in signatures.signatures(file))
 
 
 @GENTLE

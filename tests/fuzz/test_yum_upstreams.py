@@ -40,8 +40,8 @@ def rpms(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def reader() -> Iterator[dnf.Reader]:
-    with dnf.Reader() as one:
-        yield one
+    with dnf.Reader() as running:
+        yield running
 
 
 def test_what_dnf_installs_from_an_odd_upstream_it_installs_from_us(

@@ -3,7 +3,6 @@
 import http.client
 import json
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import trustme
 
 from support import upstream as serving
 from support.ports import free_port
+from support.processes import listens
 from support.server import API, Server, pulpit
 from support.waiting import until
 
@@ -61,16 +61,11 @@ def front(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
             _create(server, upstream.url, repo_id, config)
         nginx = subprocess.Popen([NGINX, "-c", _configured(folder, port, server.port), "-e", folder / "error.log"])
         try:
-            until(lambda: _listens(port), what="nginx")
+            until(lambda: listens(port), what="nginx")
             yield Front(server=server, port=port, authority=folder / "ca.pem")
         finally:
             nginx.terminate()
             nginx.wait(60)
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _create(server: Server, feed: str, repo_id: str, config: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ import pytest
 import trustme
 
 from support.ports import free_port
-from support.processes import clean_environment
+from support.processes import clean_environment, listens
 from support.server import Server, pulpit
 from support.waiting import until
 
@@ -209,17 +209,12 @@ def test_users_that_others_can_read_are_refused(tmp_path: Path) -> None:
     assert "chmod 600" in refused("serve", *options)
 
 
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def test_the_broker_alone(tmp_path: Path) -> None:
     port = free_port()
     options = ["--data-dir", str(tmp_path / "data"), "--port", str(port)]
     broker = subprocess.Popen([sys.executable, "-m", "pulpit.cli", "broker", *options], stderr=subprocess.DEVNULL)
     try:
-        until(lambda: answers(port), what="the broker")
+        until(lambda: listens(port), what="the broker")
         with pika.BlockingConnection(pika.URLParameters(f"amqp://guest:guest@127.0.0.1:{port}/%2F")) as connection:
             connection.channel().queue_declare("mine", durable=True)
     finally:
@@ -241,7 +236,7 @@ def test_closed_standard_streams_are_filled(tmp_path: Path, closed: tuple[int, .
         stderr=subprocess.DEVNULL,
     )
     try:
-        until(lambda: answers(port), what="the server")
+        until(lambda: listens(port), what="the server")
         for number in closed:
             assert str(Path(f"/proc/{process.pid}/fd/{number}").readlink()) == os.devnull
         process.send_signal(signal.SIGTERM)
@@ -257,7 +252,7 @@ def test_a_full_standard_error_ends_no_server(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         process = subprocess.Popen([*command, "--broker-port", "0"], stderr=full, stdout=full)
     try:
-        until(lambda: answers(port), what="the server")
+        until(lambda: listens(port), what="the server")
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     finally:

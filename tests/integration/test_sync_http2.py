@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import trustme
 
 from support.mirror import Mirror, mirror
 from support.ports import free_port
+from support.processes import listens
 from support.upstream import line
 from support.waiting import until
 
@@ -59,15 +59,10 @@ def running(folder: Path) -> Iterator[Nginx]:
         path.chmod(0o755)
     with subprocess.Popen([NGINX, "-c", folder / "nginx.conf", "-e", folder / "error.log"]) as server:
         try:
-            until(lambda: answers(port), what="nginx")
+            until(lambda: listens(port), what="nginx")
             yield Nginx(f"https://localhost:{port}/", authority.cert_pem.bytes().decode(), folder / "access.log")
         finally:
             server.terminate()
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.fixture

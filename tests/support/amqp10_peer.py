@@ -60,30 +60,30 @@ class Peer:
 @contextlib.asynccontextmanager
 async def peer(tls: ssl.SSLContext | None = None, **does: Any) -> AsyncIterator[Peer]:
     """Run one on a free port."""
-    one = Peer(**does)
+    peer = Peer(**does)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
-        one.talking.add(task)
+        peer.talking.add(task)
         with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-            await _Visit(one, reader, writer).talk()
+            await _Visit(peer, reader, writer).talk()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", one.port, ssl=tls)
-    one.port = server.sockets[0].getsockname()[1]
-    one.server = server
+    server = await asyncio.start_server(serve, "127.0.0.1", peer.port, ssl=tls)
+    peer.port = server.sockets[0].getsockname()[1]
+    peer.server = server
     try:
-        yield one
+        yield peer
     finally:
-        await one.stop()
+        await peer.stop()
 
 
 class _Visit:
-    def __init__(self, one: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._peer, self._reader, self._writer = one, reader, writer
+    def __init__(self, peer: Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._peer, self._reader, self._writer = peer, reader, writer
         self._container = ""
-        self._engine = ServerEngine(Setup(container="peer", properties=one.properties))
+        self._engine = ServerEngine(Setup(container="peer", properties=peer.properties))
 
     async def talk(self) -> None:
         try:
@@ -151,9 +151,9 @@ class _Visit:
         if isinstance(link, Receiver):
             link.grant(self._peer.credit)
 
-    def _judge(self, link: Receiver, number: int, one: Message) -> None:
-        self._peer.messages.append(one)
-        verdict = self._peer.judge(len(self._peer.messages), one)
+    def _judge(self, link: Receiver, number: int, message: Message) -> None:
+        self._peer.messages.append(message)
+        verdict = self._peer.judge(len(self._peer.messages), message)
         if verdict == HANG_UP:
             self._writer.transport.abort()
             raise ConnectionAbortedError
@@ -163,7 +163,7 @@ class _Visit:
         elif not isinstance(verdict, str) and link.alive:
             link.settle(number, verdict)
             if verdict == ACCEPTED:
-                self._peer.taken.append(one)
+                self._peer.taken.append(message)
             if link.credit < self._peer.credit:
                 link.grant(1)
 

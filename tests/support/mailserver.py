@@ -125,7 +125,7 @@ async def mailserver(
         yield far
     finally:
         server.close()
-        for each in protocols:
-            if isinstance(each.transport, asyncio.Transport):
-                each.transport.abort()
+        for session in protocols:
+            if isinstance(session.transport, asyncio.Transport):
+                session.transport.abort()
         await asyncio.sleep(0)

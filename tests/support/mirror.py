@@ -93,7 +93,7 @@ class Mirror:
     def names(self, repo_id: str) -> list[str]:
         """The names of the files that the repository holds."""
         with self.context.database.read() as connection:
-            return sorted(str(one.unit.key["name"]) for one in units.held(connection, repo_id))
+            return sorted(str(holding.unit.key["name"]) for holding in units.held(connection, repo_id))
 
     def published(self, place: str) -> dict[str, bytes]:
         """All published files of a place."""

@@ -58,10 +58,10 @@ def somebody(home: Path, algorithm: str) -> Iterator[Keeper]:
     if missing:
         pytest.skip(missing)
     home.chmod(0o700)
-    one = Keeper(home, "", "")
-    one.gpg("--quick-gen-key", "keeper@example.org", algorithm, "sign")
-    one.armoured = one.gpg("--armor", "--export")
-    listing = one.gpg("--with-colons", "--list-keys")
-    one.fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
-    yield one
+    keeper = Keeper(home, "", "")
+    keeper.gpg("--quick-gen-key", "keeper@example.org", algorithm, "sign")
+    keeper.armoured = keeper.gpg("--armor", "--export")
+    listing = keeper.gpg("--with-colons", "--list-keys")
+    keeper.fingerprint = next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
+    yield keeper
     subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, timeout=60)

@@ -90,7 +90,7 @@ def simple_repository_server(folder: Path) -> Iterator[str]:
 @contextlib.contextmanager
 def _serving(module: str, *arguments: str | Path) -> Iterator[str]:
     port = free_port()
-    command = [sys.executable, "-m", module, *(str(one).replace("{port}", str(port)) for one in arguments)]
+    command = [sys.executable, "-m", module, *(str(argument).replace("{port}", str(port)) for argument in arguments)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             url = f"http://127.0.0.1:{port}/"
@@ -123,7 +123,7 @@ class PythonMirror(Mirror):
     def units(self, repo_id: str) -> dict[str, Unit]:
         """The packages that the repository holds, by the names of their files."""
         with self.context.database.read() as connection:
-            found = [one.unit for one in units.held(connection, repo_id)]
+            found = [holding.unit for holding in units.held(connection, repo_id)]
         return {str(unit.key["filename"]): unit for unit in found if unit.type_id == distributions.PACKAGE}
 
     def files(self, repo_id: str) -> list[str]:

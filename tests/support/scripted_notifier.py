@@ -96,7 +96,9 @@ class Engine:
 
     def letters(self, listener_id: str) -> list[tuple[int, str]]:
         with self.database.read() as connection:
-            return [(each.event_number, each.reason) for each in dead_letters.of_listener(connection, listener_id)]
+            return [
+                (letter.event_number, letter.reason) for letter in dead_letters.of_listener(connection, listener_id)
+            ]
 
     @contextlib.asynccontextmanager
     async def delivering(self) -> Any:

@@ -38,24 +38,24 @@ class Subscriber:
     def arrived(self) -> list[Received]:
         """Every message once, in the order of the first arrivals."""
         first: dict[str | None, Received] = {}
-        for one in list(self.received):
-            first.setdefault(one.properties.message_id, one)
+        for message in list(self.received):
+            first.setdefault(message.properties.message_id, message)
         return list(first.values())
 
     @property
     def subjects(self) -> list[str]:
         """The subjects of the first arrivals, in order."""
-        return [one.subject for one in self.arrived]
+        return [message.subject for message in self.arrived]
 
     @property
     def numbers(self) -> list[int]:
         """The log numbers of the first arrivals, in order."""
-        return [one.properties.headers["pulpit-number"] for one in self.arrived]
+        return [message.properties.headers["pulpit-number"] for message in self.arrived]
 
     @property
     def repo_numbers(self) -> list[int]:
         """The repository's own numbers of the first arrivals, in order."""
-        return [one.properties.headers["pulpit-repo-number"] for one in self.arrived]
+        return [message.properties.headers["pulpit-repo-number"] for message in self.arrived]
 
     def wait_for(self, count: int, *, seconds: float = PATIENCE) -> list[Received]:
         """Wait for a number of different messages."""

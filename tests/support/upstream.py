@@ -44,7 +44,7 @@ class Upstream:
     def manifest(self, *lines: str) -> None:
         """Serve a manifest of these lines, or of all files."""
         own = lines or tuple(line(name, content) for name, content in self.files.items() if name != MANIFEST)
-        self.put(MANIFEST, "".join(f"{one}\n" for one in own).encode())
+        self.put(MANIFEST, "".join(f"{line}\n" for line in own).encode())
 
     def misbehave(self, path: str, behaviour: Behaviour) -> None:
         """Answer a path in another way."""

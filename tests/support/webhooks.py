@@ -162,11 +162,11 @@ async def raw(
 async def notifier(allow: Sequence[Network] = LOOPBACK, **config: Any) -> AsyncIterator[Notifier]:
     """Open an http listener of this configuration, with connections of its own."""
     kind = Http(system_clock, allow=allow, source="/pulpit/test")
-    one = kind.open(config)
+    notifier = kind.open(config)
     try:
-        yield one
+        yield notifier
     finally:
-        await one.close()
+        await notifier.close()
         await kind.close()
 
 

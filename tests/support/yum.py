@@ -259,7 +259,7 @@ class YumMirror(Mirror):
 
     def nevras(self, repo_id: str) -> list[str]:
         """The packages that the repository holds."""
-        keys = [one.unit.key for one in self.held(repo_id, "rpm", "srpm")]
+        keys = [holding.unit.key for holding in self.held(repo_id, "rpm", "srpm")]
         return sorted(f"{key['name']}-{key['version']}-{key['release']}.{key['arch']}" for key in keys)
 
 

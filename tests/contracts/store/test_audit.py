@@ -41,8 +41,8 @@ def hold_a_file(database: Database) -> None:
 def test_kept_files_are_found_by_the_folder_that_they_are_in(database: Database) -> None:
     hold_a_file(database)
     with database.read() as connection:
-        (one,) = audit.kept_beneath(connection, "ab")
-        assert (one.sha256, one.size, one.used) == (SHA256, 3, True)
+        (kept,) = audit.kept_beneath(connection, "ab")
+        assert (kept.sha256, kept.size, kept.used) == (SHA256, 3, True)
         assert audit.kept_beneath(connection, "aa") == audit.kept_beneath(connection, "ac") == []
         (use,) = audit.uses(connection, SHA256)
         assert (use.repo_id, use.relative_path) == ("zoo", "a.iso")
@@ -79,14 +79,14 @@ def test_a_gap_is_found_where_retention_has_not_been(database: Database) -> None
 def test_what_follows_a_dead_letter_is_not_judged(database: Database) -> None:
     fill(database, 4)
     with database.write() as tx:
-        one = listeners.add(tx, "http", {}, ["*"], now=THEN)
+        listener = listeners.add(tx, "http", {}, ["*"], now=THEN)
         letters = [NewDeadLetter(event_number=2, reason="no"), NewDeadLetter(event_number=9, reason="no")]
-        dead_letters.add(tx, one.id, letters, attempts=1, now=THEN)
+        dead_letters.add(tx, listener.id, letters, attempts=1, now=THEN)
     execute(database, "DELETE FROM events WHERE number = 3", "UPDATE listeners SET position = 7")
     with database.read() as connection:
         assert list(audit.gaps(connection, 0)) == []
         assert [number for _, number in audit.letters_without_event(connection)] == [9]
-        assert audit.positions_beyond(connection, 4) == [(one.id, 7)]
+        assert audit.positions_beyond(connection, 4) == [(listener.id, 7)]
 
 
 def test_records_are_left_open_when_no_task_does_their_work(database: Database) -> None:

@@ -50,7 +50,7 @@ def test_changes_are_written_told_counted_and_forgotten(database: Database) -> N
     second = told(database, "2", unit("ant", 2), unit("bear", 1), gone="cat")
     with database.read() as connection:
         found = changes.between(connection, "zoo", 0, second, limit=10)
-        steps = [(each.event_number, each.change.change, each.change.unit["name"]) for each in found]
+        steps = [(entry.event_number, entry.change.change, entry.change.unit["name"]) for entry in found]
         assert steps == [
             (first, Change.ADDED, "ant"),
             (first, Change.ADDED, "bear"),

@@ -75,11 +75,12 @@ def test_failures_of_many_listeners_are_recorded_together(database: Database) ->
         listeners.remove(tx, gone.id)
         fail(tx, second.id, "before", now=began)
         failures = [
-            Failure(listener_id=each.id, count=3, error="down", since=began, at=now) for each in (second, gone, first)
+            Failure(listener_id=listener.id, count=3, error="down", since=began, at=now)
+            for listener in (second, gone, first)
         ]
         assert listeners.fail(tx, failures) == {first.id}
         assert listeners.fail(tx, []) == set()
-        states = [listeners.get(tx.connection, each.id) for each in (first, second)]
+        states = [listeners.get(tx.connection, listener.id) for listener in (first, second)]
     assert [(state.attempts, state.last_error) for state in states] == [(3, "down"), (4, "down")]
     assert {state.failing_since for state in states} == {began}
     assert {state.last_error_at for state in states} == {now}
@@ -103,7 +104,10 @@ def test_dead_letters_are_found_marked_and_dropped(database: Database) -> None:
         letters = [NewDeadLetter(event_number=number, reason="no", recipient="a@b") for number in (2, 1)]
         dead_letters.add(tx, made.id, letters, attempts=3, now=system_clock())
         found = dead_letters.of_listener(tx.connection, made.id)
-        assert [(each.event_number, each.recipient, each.attempts) for each in found] == [(1, "a@b", 3), (2, "a@b", 3)]
+        assert [(letter.event_number, letter.recipient, letter.attempts) for letter in found] == [
+            (1, "a@b", 3),
+            (2, "a@b", 3),
+        ]
         with pytest.raises(MissingResource):
             dead_letters.get(tx.connection, other.id, found[0].id)
         assert dead_letters.send_again(tx, made.id, [found[0].id]) == 1
@@ -134,7 +138,7 @@ def test_only_the_latest_attempts_are_kept(database: Database) -> None:
         listeners.add_deliveries(tx, [attempt(made, number) for number in range(1, DELIVERIES_KEPT + 11)])
         listeners.remove_old_deliveries(tx, made.id)
         assert listeners.count_deliveries(tx.connection, made.id) == DELIVERIES_KEPT
-        assert [one.first_event for one in listeners.recent_deliveries(tx.connection, made.id, limit=2)] == [
+        assert [delivery.first_event for delivery in listeners.recent_deliveries(tx.connection, made.id, limit=2)] == [
             DELIVERIES_KEPT + 10,
             DELIVERIES_KEPT + 9,
         ]

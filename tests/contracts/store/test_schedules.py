@@ -201,7 +201,7 @@ def test_schedules_go_with_what_they_work_with(database: Database, what: str) ->
         else:
             repositories.remove(tx, "zoo")
     with database.read() as connection:
-        left = [one.id for one in schedules.every(connection)]
+        left = [schedule.id for schedule in schedules.every(connection)]
     assert left == {"importer": [publish.id], "distributor": [sync.id], "repository": []}[what]
 
 

@@ -209,7 +209,7 @@ def test_servers_and_their_cursors_never_wait_for_one_another_in_a_circle(shared
 
     def settling(order: int) -> Callable[[int], None]:
         def work(step: int) -> None:
-            moves = [Move(listener_id=one.id, epoch=1, position=100 + step) for one in every[::order]]
+            moves = [Move(listener_id=listener.id, epoch=1, position=100 + step) for listener in every[::order]]
             with shared.write() as tx:
                 listeners.settle(tx, moves)
 

@@ -125,19 +125,19 @@ def test_messages_come_back_from_sqlite(tmp_path: Path, timers: HandTimers) -> N
     entries = [entry(store, b"%d" % number) for number in range(700)]
     shared = entry(store, b"shared")
     shared.message.id = store.next_id()
-    for each in [*entries, shared]:
-        store.insert(each)
+    for item in [*entries, shared]:
+        store.insert(item)
     store.execute(schema.SAVE_QUEUE, 7, "/", "q", 0, b"\0\0\0\0")
     store.after(lambda: done.append(None))
     timers.settle()
     until(lambda: done)
-    for each in entries[:650]:
-        store.remove(each)
+    for item in entries[:650]:
+        store.remove(item)
     store.after(lambda: done.append(None))
     timers.settle()
     until(lambda: len(done) == 2)
     loaded = store.load(row, 7, 0, 0, 256, 10**6)
-    assert [each.message.body for each in loaded] == [*(b"%d" % number for number in range(650, 700)), b"shared"]
+    assert [item.message.body for item in loaded] == [*(b"%d" % number for number in range(650, 700)), b"shared"]
     assert (loaded[0].message.exchange, loaded[0].message.routing_key) == ("ex", "key")
     assert len(store.load(row, 7, 0, 0, 256, 5)) == 2
     store.wipe(7, 0, 0, store.last_id)

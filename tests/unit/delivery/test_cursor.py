@@ -456,7 +456,10 @@ def test_attempts_are_kept_for_an_operator_to_see(engine: Engine) -> None:
     asyncio.run(story())
     with engine.database.read() as connection:
         found = listeners.recent_deliveries(connection, listener_id, limit=10)
-    assert [(one.outcome, one.first_event, one.last_event, one.event_count, one.answer) for one in reversed(found)] == [
+    assert [
+        (attempt.outcome, attempt.first_event, attempt.last_event, attempt.event_count, attempt.answer)
+        for attempt in reversed(found)
+    ] == [
         ("delivered", 1, 2, 2, "200"),
         ("retry", 3, 3, 1, "down"),
         ("delivered", 3, 3, 1, ""),

@@ -76,7 +76,7 @@ def test_what_fails_too_long_is_put_aside_for_its_owner_alone(tmp_path: Path) ->
     assert stat.S_IMODE(made.letters.path.stat().st_mode) == 0o600
     made.letters.add({**EVENT, "number": 8}, "exit code 2", 3)
     made.letters.drop(letter)
-    assert [each["event"]["number"] for each in made.letters.every()] == [8]
+    assert [letter["event"]["number"] for letter in made.letters.every()] == [8]
 
 
 def test_an_event_that_cannot_be_put_aside_is_not_given_up(tmp_path: Path) -> None:

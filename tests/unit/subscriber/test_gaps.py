@@ -104,7 +104,7 @@ def test_only_so_many_gaps_are_remembered() -> None:
 def test_what_is_missing_is_what_has_not_come(numbers: list[int]) -> None:
     gaps = counting()
     noted(gaps, *numbers)
-    missing = {number for one in gaps.open for number in range(one.first, one.last + 1)}
+    missing = {number for gap in gaps.open for number in range(gap.first, gap.last + 1)}
     assert missing == set(range(numbers[0], max(numbers) + 1)) - set(numbers)
 
 

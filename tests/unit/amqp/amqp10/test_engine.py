@@ -71,7 +71,7 @@ def test_a_terminus_crosses_with_everything_it_says() -> None:
     theirs = asked(pair.talk()[1])
     assert (theirs.name, theirs.source, theirs.target) == ("näme", source, target)
     theirs.attach(source=theirs.source, target=Terminus(coordinator=True))
-    (attached,) = (one for one in pair.talk()[0] if isinstance(one, Attached))
+    (attached,) = (event for event in pair.talk()[0] if isinstance(event, Attached))
     assert attached.link is link
     assert link.target == Terminus(coordinator=True)
     pair.free()
@@ -94,8 +94,11 @@ def test_an_outcome_comes_back_for_each_message(outcome: Outcome) -> None:
     sender, receiver = pair.sending()
     assert sender.send(b"a" * 10) == 1
     assert sender.send(b"b" * 200_000) == 2
-    arrived = [one for one in pair.talk()[1] if isinstance(one, Arrived)]
-    assert [(one.number, len(one.message), one.settled) for one in arrived] == [(1, 10, False), (2, 200_000, False)]
+    arrived = [event for event in pair.talk()[1] if isinstance(event, Arrived)]
+    assert [(event.number, len(event.message), event.settled) for event in arrived] == [
+        (1, 10, False),
+        (2, 200_000, False),
+    ]
     receiver.settle(2, outcome)
     assert pair.talk()[0] == [Decided(link=sender, number=2, outcome=outcome)]
     receiver.settle(2, ACCEPTED)
@@ -109,10 +112,10 @@ def test_nothing_is_sent_without_credit() -> None:
     sender, receiver = pair.sending(credit=1)
     for text in (b"1", b"2"):
         sender.send(text)
-    first = [one for one in pair.talk()[1] if isinstance(one, Arrived)]
-    assert [(one.message, one.settled) for one in first] == [(b"1", False)]
+    first = [event for event in pair.talk()[1] if isinstance(event, Arrived)]
+    assert [(event.message, event.settled) for event in first] == [(b"1", False)]
     receiver.grant(5)
-    assert [one.message for one in pair.talk()[1] if isinstance(one, Arrived)] == [b"2"]
+    assert [event.message for event in pair.talk()[1] if isinstance(event, Arrived)] == [b"2"]
     assert sender.credit == 4
     pair.free()
 
@@ -198,10 +201,10 @@ def test_a_message_that_is_too_large_costs_its_link_and_nothing_else() -> None:
     sender.send(b"x" * 500_000)
     sender.send(b"y")
     at_client, at_server = pair.talk()
-    (detached,) = (one for one in at_client if isinstance(one, Detached))
+    (detached,) = (event for event in at_client if isinstance(event, Detached))
     assert detached.condition
     assert detached.condition.name == TOO_LARGE
-    assert not any(isinstance(one, Arrived) for one in at_server)
+    assert not any(isinstance(event, Arrived) for event in at_server)
     assert not receiver.alive
     assert not pair.client.over
     again, _ = pair.sending()

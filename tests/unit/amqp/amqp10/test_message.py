@@ -40,8 +40,8 @@ FULL = Message(
 
 @pytest.mark.parametrize("body", [b"", b"x" * 5000, Value({"a": 1}), Value(None), Sequences(([1], [2, "b"]))], ids=repr)
 def test_what_is_written_is_read_again(body: bytes | Value | Sequences) -> None:
-    one = Message(body=body, subject="a.b")
-    assert message.decode(message.encode(one)) == one
+    original = Message(body=body, subject="a.b")
+    assert message.decode(message.encode(original)) == original
 
 
 def test_every_section_and_property_survives() -> None:
