@@ -18,7 +18,8 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from pulpit.api.protocol import BoundedHttp
-from pulpit.published.serving import PublishedFiles, media_type
+from pulpit.published.media_types import media_type
+from pulpit.published.serving import PublishedFiles
 from pulpit.store import schema
 from support import upstream as serving
 from support.mirror import Mirror, mirror

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import mimetypes
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from pulpit.published.address import FORWARDED_PREFIX, absolute_url, moved_to_fo
 from pulpit.published.conditions import MOST_RANGES, Judgement, Validators, judge, ranges
 from pulpit.published.listing import INDEX_JSON
 from pulpit.published.locate import Publications, PublishedFile, PublishedFolder
+from pulpit.published.media_types import media_type
 from pulpit.published.ready import LARGEST, ReadyFile, ReadyFiles
 from pulpit.storage.port import Storage
 from pulpit.store.publications import Shown
@@ -44,23 +44,6 @@ _PIECE: Final = 1 << 20
 _SMALL: Final = 1 << 18
 """Bytes of a file that is read at once."""
 _HEADERS: Final = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
-_PACKED: Final = {
-    "gzip": "application/gzip",
-    "bzip2": "application/x-bzip2",
-    "xz": "application/x-xz",
-    "br": "application/octet-stream",
-    "compress": "application/octet-stream",
-}
-_TYPES: Final = {
-    ".iso": "application/x-iso9660-image",
-    ".metadata": "application/octet-stream",
-    ".rpm": "application/x-rpm",
-    ".v1_json": INDEX_JSON,
-    ".whl": "application/zip",
-    ".yaml": "application/yaml",
-    ".zck": "application/octet-stream",
-    ".zst": "application/zstd",
-}
 _METHODS: Final = frozenset({"GET", "HEAD"})
 _OTHERWISE: Final = frozenset(
     {
@@ -245,17 +228,6 @@ class PublishedFiles:
         if file.small is not None and hashlib.sha256(file.small).hexdigest() == found.file.sha256:
             whole = _answer(file, {}, {**headers, **_HEADERS}, self._patience)
             self._ready.keep(path, ReadyFile(shown=found.shown, headers=whole.raw_headers, content=file.small))
-
-
-def media_type(name: str) -> str:
-    """Return the media type of a file by its name; a compressed file is that, whatever is in it."""
-    known = _TYPES.get(Path(name).suffix.lower())
-    if known:
-        return known
-    kind, packing = mimetypes.guess_type(name)
-    if packing:
-        return _PACKED.get(packing, "application/octet-stream")
-    return kind or ("text/plain" if name.isupper() else "application/octet-stream")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
