@@ -1,13 +1,14 @@
 """Syncing real packages from yum upstreams in every packing, and what their units say."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support import yum
+from support.ports import free_port
 from support.upstream import Upstream
 from support.yum import COMPS, MODULES, PACKINGS, REPOMD, UPDATEINFO, YumMirror, listed, packages, serve
 
@@ -273,15 +274,69 @@ def test_a_mirror_that_is_not_what_the_metalink_says_is_refused(
     assert "checksum" in str(outcome.error_message)
 
 
-def metalink(repomd: bytes, *mirrors: str) -> bytes:
+def test_a_mirror_that_is_down_says_nothing_of_what_no_mirror_has(
+    rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    serve(upstream, everything(rpms), rpms, under="good/")
+    upstream.put("mirrorlist", f"\ufeffhttp://127.0.0.1:{free_port()}/\n{upstream.url}good/\n".encode())
+    here.create("zoo", f"{upstream.url}mirrorlist")
+
+    outcome = here.sync("zoo")
+
+    assert (outcome.result, outcome.error_message) == ("success", None)
+    assert here.held("zoo", "distribution") == []
+
+
+def test_mirrors_that_lag_behind_are_taken_as_the_metalink_says_but_never_backwards(
+    rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    old, older = everything(rpms[:2]), everything(rpms[:1])
+    upstream.put("metalink", metalink(b"of today", f"{upstream.url}zoo/", alternates=[older[REPOMD], old[REPOMD]]))
+    here.create("zoo", f"{upstream.url}metalink")
+
+    for files, result, held in ((older, "success", 1), (old, "success", 2), (older, "failed", 2)):
+        serve(upstream, files, rpms, under="zoo/")
+        assert here.sync("zoo").result == result
+        assert len(here.nevras("zoo")) == held
+
+
+def test_a_metalink_of_version_4_is_verified_and_followed_by_priority(
+    rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    files = everything(rpms)
+    serve(upstream, files, rpms, under="good/")
+    serve(upstream, everything(rpms[:1]), rpms, under="bad/")
+    bad, good = (f"{upstream.url}{name}/{REPOMD}" for name in ("bad", "good"))
+    text = (
+        '<metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="repomd.xml">'
+        f'<hash type="sha-256">{hashlib.sha256(files[REPOMD]).hexdigest()}</hash>'
+        f'<url priority="9">{bad}</url><url priority="1">{good}</url></file></metalink>'
+    )
+    upstream.put("repomd.meta4", text.encode())
+    here.create("zoo", f"{upstream.url}repomd.meta4")
+
+    assert here.sync("zoo").result == "success"
+    assert f"bad/{REPOMD}" not in upstream.paths()
+    assert len(here.nevras("zoo")) == 5
+    upstream.put(f"good/{REPOMD}", upstream.files[f"bad/{REPOMD}"])
+    assert "checksum" in str(here.sync("zoo").error_message)
+    assert len(here.nevras("zoo")) == 5
+
+
+def metalink(repomd: bytes, *mirrors: str, alternates: Sequence[bytes] = ()) -> bytes:
     urls = "".join(
         f'<url protocol="http" preference="{100 - number}">{mirror}{REPOMD}</url>'
         for number, mirror in enumerate(mirrors)
+    )
+    older = "".join(
+        f"<alternates><alternate><timestamp>{number}</timestamp><verification>"
+        f'<hash type="sha256">{hashlib.sha256(alternate).hexdigest()}</hash></verification></alternate></alternates>'
+        for number, alternate in enumerate(alternates)
     )
     return (
         '<?xml version="1.0"?><metalink version="3.0" xmlns="http://www.metalinker.org/"><files>'
         f'<file name="repomd.xml"><size>{len(repomd)}</size><verification>'
         f'<hash type="md5">{hashlib.md5(repomd, usedforsecurity=False).hexdigest()}</hash>'
-        f'<hash type="sha256">{hashlib.sha256(repomd).hexdigest()}</hash></verification>'
+        f'<hash type="sha256">{hashlib.sha256(repomd).hexdigest()}</hash></verification>{older}'
         f"<resources>{urls}</resources></file></files></metalink>"
     ).encode()

@@ -24,27 +24,28 @@ _SLASHES: Final = re.compile(r"//+")
 _IN_QUERY: Final = "/%?&=+:@,;~!$'()*"
 _STRENGTH: Final = ("sha512", "sha384", "sha256", "sha1", "md5")
 
-_MOST_DIGITS: Final = 9
-"""Of a mirror's preference."""
+_MOST_DIGITS: Final = 12
+_MOST_ALTERNATES: Final = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MirroredRepository:
-    """The URLs of one repository, best first, and the checksum of its `repomd.xml` if it is known."""
+    """The URLs of one repository, best first."""
 
     urls: tuple[str, ...]
-    checksum: Checksum | None = None
+    checksums: tuple[Checksum, ...] = ()
+    """Of its `repomd.xml`, newest first, if they are known: mirrors may lag behind."""
 
     def first(self, url: str | None) -> "MirroredRepository":
         """Move one of the URLs to the front."""
         if url not in self.urls:
             return self
         others = (other for other in self.urls if other != url)
-        return MirroredRepository(urls=(str(url), *others), checksum=self.checksum)
+        return MirroredRepository(urls=(str(url), *others), checksums=self.checksums)
 
     def only(self, url: str) -> "MirroredRepository":
         """Keep only one of the URLs."""
-        return MirroredRepository(urls=(url,), checksum=self.checksum)
+        return MirroredRepository(urls=(url,), checksums=self.checksums)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,14 +83,33 @@ def parse(path: Path) -> MirroredRepository:
     if content.lstrip().startswith(b"<"):
         found = _metalink(path)
     else:
-        lines = (line.strip() for line in content.decode(errors="replace").splitlines())
+        lines = (line.strip() for line in content.decode("utf-8-sig", errors="replace").splitlines())
         urls = [line for line in lines if line and not line.startswith("#")]
         found = MirroredRepository(
             urls=_usable([url.removesuffix("/").removesuffix(f"/{repomd.NAME}") for url in urls])
         )
     if not found.urls:
         raise BadFeed("The list of mirrors is refused: it names none that is reached by http or https.")
-    return MirroredRepository(urls=found.urls[:MOST_MIRRORS], checksum=found.checksum)
+    return MirroredRepository(urls=found.urls[:MOST_MIRRORS], checksums=found.checksums)
+
+
+async def fetch_repomd(upstream: Upstream, where: MirroredRepository, known: Mapping[str, Any] | None) -> Found | None:
+    """Download `repomd.xml`, as new as any mirror has it; `None` if it is unchanged since `known`.
+
+    None is accepted that is older than the known one.
+
+    Raises:
+        WorkFailed: no mirror has it.
+    """
+    problem: WorkFailed | None = None
+    for checksum in where.checksums or (None,):
+        try:
+            return await fetch(upstream, where, repomd.NAME, most=repomd.MOST_BYTES, checksum=checksum, known=known)
+        except WorkFailed as error:
+            problem = problem or error
+        if checksum and known and known.get("sha256") == checksum.digest:
+            break
+    raise problem or WorkFailed("There is no mirror.")
 
 
 async def fetch(
@@ -105,19 +125,19 @@ async def fetch(
     """Download a list from the first mirror that has it; `None` if it is unchanged since `known`.
 
     Raises:
-        WorkFailed: no mirror has it; the text is about the last one.
+        WorkFailed: no mirror has it; the error is that of the first one, which decides whether it exists.
     """
-    problem = WorkFailed("There is no mirror.")
+    problem: WorkFailed | None = None
     for url in where.urls:
         mine = known if known is not None and known.get("url") in {url, None} else None
         for place in places([url], path, base):
             try:
                 document = await upstream.fetch(place, most=most, checksum=checksum, known=mine)
             except WorkFailed as error:
-                problem = error
+                problem = problem or error
             else:
                 return Found(url=url, document=document) if document is not None else None
-    raise problem
+    raise problem or WorkFailed("There is no mirror.")
 
 
 def places(urls: Sequence[str], href: str, base: str | None = None) -> tuple[str, ...]:
@@ -162,35 +182,50 @@ def _resolved(folder: str, href: str) -> str:
 
 
 def _metalink(path: Path) -> MirroredRepository:
-    """Parse the main `repomd.xml` of a metalink; older ones, which it lists too, are ignored."""
+    """Parse the `repomd.xml` of a metalink, of version 3 or 4."""
     for files in elements.children(path, "metalink", "The metalink"):
         for file in files.iter():
             if elements.local(file.tag) == "file" and file.get("name") == "repomd.xml":
-                return MirroredRepository(urls=_urls(file), checksum=_checksum(file))
+                checksums = [_checksum(file), *(_checksum(older) for older in _alternates(file))]
+                return MirroredRepository(urls=_urls(file), checksums=tuple(filter(None, checksums)))
     raise BadFeed("The metalink is refused: it names no repomd.xml.")
 
 
 def _urls(file: Element) -> tuple[str, ...]:
+    """Return the mirrors, by preference (version 3, the highest first) or priority (version 4, the lowest first)."""
     mirrors: list[tuple[int, str]] = []
     for element in file.iter():
         if elements.local(element.tag) == "url" and element.text:
-            preference = element.get("preference") or ""
-            is_number = preference.isascii() and preference.isdigit() and len(preference) <= _MOST_DIGITS
-            mirrors.append((int(preference) if is_number else 0, element.text.strip()))
+            rank = _number(element.get("preference")) - _number(element.get("priority"))
+            mirrors.append((rank, element.text.strip()))
     mirrors.sort(key=lambda mirror: -mirror[0])
     urls = [url for _, url in mirrors]
     return _usable([url.removesuffix(f"/{repomd.NAME}") for url in urls if url.endswith(f"/{repomd.NAME}")])
 
 
+def _alternates(file: Element) -> Sequence[Element]:
+    """Return the older files that mirrors may still have, newest first."""
+
+    def time(older: Element) -> int:
+        return next((_number(part.text) for part in older if elements.local(part.tag) == "timestamp"), 0)
+
+    found = [element for element in file.iter() if elements.local(element.tag) == "alternate"]
+    return sorted(found, key=time, reverse=True)[:_MOST_ALTERNATES]
+
+
 def _checksum(file: Element) -> Checksum | None:
-    """Return the strongest checksum of the file itself, not of its alternates."""
-    for part in file:
-        if elements.local(part.tag) == "verification":
-            hashes = {(stated.get("type") or "").lower().replace("-", ""): stated.text or "" for stated in part}
-            for kind in _STRENGTH:
-                if kind in hashes:
-                    return repomd.checksum(kind, hashes[kind], "The metalink")
-    return None
+    """Return the strongest checksum of a file itself, not of its alternates."""
+    parts = [file, *(part for part in file if elements.local(part.tag) == "verification")]
+    stated = [part for holder in parts for part in holder if elements.local(part.tag) == "hash"]
+    hashes = {(part.get("type") or "").lower().replace("-", ""): part.text or "" for part in stated}
+    kind = next((kind for kind in _STRENGTH if kind in hashes), None)
+    return repomd.checksum(kind, hashes[kind], "The metalink") if kind else None
+
+
+def _number(text: str | None) -> int:
+    """Return a number; 0 for anything else."""
+    stated = (text or "").strip()
+    return int(stated) if stated.isascii() and stated.isdigit() and len(stated) <= _MOST_DIGITS else 0
 
 
 def _usable(urls: Sequence[str]) -> tuple[str, ...]:

@@ -76,9 +76,7 @@ async def read(upstream: Upstream, config: Config, memory: Mapping[str, Any] | N
         WorkFailed: a list is unavailable.
     """
     where = (await mirrors.source(upstream)).first(memory.get("url") if memory else None)
-    found = await mirrors.fetch(
-        upstream, where, repomd.NAME, most=repomd.MOST_BYTES, checksum=where.checksum, known=memory
-    )
+    found = await mirrors.fetch_repomd(upstream, where, memory)
     if found is None or (memory is not None and memory.get("sha256") == found.document.sha256):
         return None
     where = where.first(found.url)
