@@ -29,11 +29,24 @@ NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 DONE = Delivered(answer="204 No Content")
 
 
-def test_an_answer_that_never_ends_counts_by_its_status() -> None:
+@pytest.mark.parametrize("seconds", [1, 10])
+def test_an_answer_that_never_ends_counts_by_its_status(seconds: int) -> None:
     async def story() -> None:
         endless = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\nwell"
         async with raw(endless, close=False) as url:
-            assert await outcome(url, timeout=10) == Delivered(answer="200 OK\nwell")
+            assert await outcome(url, timeout=seconds) == Delivered(answer="200 OK\nwell")
+
+    run(story)
+
+
+def test_a_head_that_never_ends_counts_by_its_status_when_the_time_is_up() -> None:
+    async def story() -> None:
+        async with raw(b"HTTP/1.1 200 OK\r\nContent-Le", close=False) as url:
+            assert await outcome(url, timeout=1) == Delivered(answer="200 OK")
+        async with raw(b"HTTP/1.1 503 No\r\nRetry-After: 7\r\nX", close=False) as url:
+            assert await outcome(url, timeout=1) == Retry(reason=f"{url} answered 503 No.", after=timedelta(seconds=7))
+        async with raw(b"HTTP/1.1 100 Continue\r\n\r\n", close=False) as url:
+            assert await outcome(url, timeout=1) == Retry(reason=f"{url} did not answer within 1 seconds.")
 
     run(story)
 
@@ -436,7 +449,7 @@ def test_no_socket_is_made_for_a_forbidden_address(address: str) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         far = pycurl.CurlSockAddr(family, socket.SOCK_STREAM, 0, (address, 80))
         with contextlib.closing(Connections(WebhookGuard())) as connections:
-            exchange = Exchange(URL("http://hooks.example"), connections, asyncio.get_running_loop().create_future())
+            exchange = Exchange(URL("http://hooks.example"), connections, asyncio.get_running_loop().create_future(), 0)
             assert exchange.open_socket(0, far) == pycurl.SOCKET_BAD
             assert isinstance(exchange.failed, ForbiddenAddress)
 

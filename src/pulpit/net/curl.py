@@ -23,11 +23,12 @@ Ended = asyncio.Future[tuple[int, str]]
 class CurlLoop:
     """libcurl's multi interface, driven by the event loop that it is created on."""
 
-    def __init__(self, most_kept: int) -> None:
-        """Prepare; `most_kept` connections are kept open between transfers."""
+    def __init__(self, most_kept: int, most: int = 0) -> None:
+        """Prepare: `most_kept` connections are kept open between transfers, which wait while `most` are open."""
         self._loop: Final = asyncio.get_running_loop()
         self._multi: Final = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, most_kept)
+        self._multi.setopt(pycurl.M_MAX_TOTAL_CONNECTIONS, most)
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
         self._timer: asyncio.TimerHandle | None = None

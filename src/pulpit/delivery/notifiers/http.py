@@ -213,21 +213,18 @@ class _Poster:
 
     async def _send(self, request: Request) -> Outcome:
         try:
-            async with asyncio.timeout(self._hook.timeout):
-                return await self._follow(request)
-        except TimeoutError:
-            return Retry(reason=f"{place_of(self._hook.url)} did not answer within {self._hook.timeout} seconds.")
+            return await self._follow(request, asyncio.get_running_loop().time() + self._hook.timeout)
         except NoReply as error:
             return Retry(reason=self._without_secrets(str(error)))
 
-    async def _follow(self, request: Request) -> Outcome:
+    async def _follow(self, request: Request, end: float) -> Outcome:
         """Post, and follow redirects if the listener allows it."""
         url = self._hook.url
         own: Mapping[str, str] = self._hook.headers
         receiver = self._receiver or self._receiver_at(url)
         self._receiver = receiver
         for _ in range(MOST_REDIRECTS + 1):
-            reply = await receiver.post(_merged(request.headers, own), request.body)
+            reply = await receiver.post(_merged(request.headers, own), request.body, end)
             if not (self._hook.redirects and reply.status in _REPEATED):
                 return self._judge(reply, url)
             target = _target(url, reply.headers.get("location", ""))

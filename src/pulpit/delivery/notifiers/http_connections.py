@@ -49,6 +49,7 @@ _FAILURES: Final[Mapping[int, str]] = {
     pycurl.E_SSL_CONNECT_ERROR: "TLS with {place} failed ({text}).",
     pycurl.E_PEER_FAILED_VERIFICATION: "The certificate of {place} is not trusted: {text}.",
     pycurl.E_SSL_CACERT_BADFILE: "ca_path {ca_path} cannot be used ({unusable}).",
+    pycurl.E_OPERATION_TIMEDOUT: "{place} did not answer within {timeout} seconds.",
     **dict.fromkeys(_CLOSED, "{place} closed the connection without an answer."),
     pycurl.E_OK: _NOT_HTTP,
     pycurl.E_UNSUPPORTED_PROTOCOL: _NOT_HTTP,
@@ -66,8 +67,7 @@ class Connections:
 
     def __init__(self, guard: AddressGuard) -> None:
         self.guard: Final = guard
-        self.curls: Final = CurlLoop(MOST_CONNECTIONS)
-        self.places: Final = asyncio.Semaphore(MOST_CONNECTIONS)
+        self.curls: Final = CurlLoop(MOST_CONNECTIONS, MOST_CONNECTIONS)
 
     def close(self) -> None:
         """Close every connection."""
@@ -81,6 +81,8 @@ class Exchange:
     url: URL
     connections: Connections
     ended: Ended
+    end: float
+    """When it is given up, by the event loop's clock."""
     status: int = 0
     """Of the last status line; a number below 200 announces another one."""
     reason: str = ""
@@ -96,7 +98,7 @@ class Exchange:
     """libcurl's result."""
     _head_size: int = 0
     _body_size: int = 0
-    _patience: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle | None = None
 
     @property
     def is_answered(self) -> bool:
@@ -123,8 +125,8 @@ class Exchange:
         elif line not in (b"\r\n", b"\n"):
             name, _, text = line.decode("latin-1").partition(":")
             self.headers[name.strip().lower()] = text.strip()
-        elif self.is_answered and self._patience is None and self.status != HTTPStatus.NO_CONTENT:
-            self._patience = self.ended.get_loop().call_later(ANSWER_TIMEOUT, self._enough)
+        elif self.is_answered and self.status != HTTPStatus.NO_CONTENT:
+            self.expect_until(min(self.end, self.ended.get_loop().time() + ANSWER_TIMEOUT))
         return None if self._head_size <= LONGEST_HEAD else _ABORT
 
     def on_body(self, data: bytes) -> int | None:
@@ -133,10 +135,19 @@ class Exchange:
         self._body_size += len(data)
         return None if self._body_size <= LONGEST_BODY else _ABORT
 
-    def end(self) -> None:
-        """Expect no more."""
-        if self._patience is not None:
-            self._patience.cancel()
+    def expect_until(self, time: float) -> None:
+        """Give up at that time by the event loop's clock; what has been received by then counts."""
+        self.expect_no_more()
+        self._timer = self.ended.get_loop().call_at(time, self._give_up)
+
+    def expect_no_more(self) -> None:
+        """Stop waiting."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _give_up(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result((pycurl.E_OPERATION_TIMEDOUT, ""))
 
     def failure(self, curl: pycurl.Curl, hook: Hook, proxy: Proxy | None) -> str:
         """Say in one sentence why there is no status."""
@@ -148,19 +159,18 @@ class Exchange:
         if refused and refused // 100 != 2:  # noqa: PLR2004 - the statuses of success
             return f"The proxy does not let the request through to {place}: it answered {refused}."
         text, number = shown(self.text, 300).rstrip("."), curl.getinfo(pycurl.OS_ERRNO)
-        sentence = _NOT_HTTP if self._head_size else _FAILURES.get(self.code, "The request to {place} failed ({text}).")
+        sentence = _FAILURES.get(self.code, "The request to {place} failed ({text}).")
+        if self._head_size and self.code != pycurl.E_OPERATION_TIMEDOUT:
+            sentence = _NOT_HTTP
         return sentence.format(
             place=place,
             peer=peer,
             text=text,
             system=os.strerror(number) if number else text,
+            timeout=hook.timeout,
             ca_path=hook.ca_path,
             unusable=_why_unusable(hook.ca_path) if self.code == pycurl.E_SSL_CACERT_BADFILE else "",
         )
-
-    def _enough(self) -> None:
-        if not self.ended.done():
-            self.ended.set_result((pycurl.E_OPERATION_TIMEDOUT, ""))
 
 
 class Receiver:
@@ -173,30 +183,30 @@ class Receiver:
         self._url: Final = url
         self._idle: Final[list[pycurl.Curl]] = []
 
-    async def post(self, headers: Mapping[str, str], body: bytes) -> Exchange:
-        """Post; a kept connection that is dead is replaced.
+    async def post(self, headers: Mapping[str, str], body: bytes, end: float) -> Exchange:
+        """Post; a kept connection that is dead is replaced. `end` is a time by the event loop's clock.
 
         Raises:
-            NoReply: no status line arrived.
+            NoReply: no status line arrived, for a reason or until the end.
         """
         curl = self._idle.pop() if self._idle else _handle(self._hook, self._proxy, self._url)
         lines = [f"{name}: {text}" if text.strip() else f"{name};" for name, text in headers.items()]
         curl.setopt(pycurl.HTTPHEADER, [*lines, "Expect:"])
         curl.setopt(pycurl.POSTFIELDS, body)
         try:
-            async with self._connections.places:
-                exchange = await self._exchanged(curl)
-                if exchange.code in _CLOSED and not (exchange.is_answered or exchange.opened):
-                    # libcurl tries at most five kept connections, and all of them were dead
-                    exchange = await self._exchanged(curl, fresh=True)
+            exchange = await self._exchanged(curl, end)
+            if exchange.code in _CLOSED and not (exchange.is_answered or exchange.opened):
+                # libcurl tries at most five kept connections, and all of them were dead
+                exchange = await self._exchanged(curl, end, fresh=True)
             if not exchange.is_answered:
                 raise NoReply(exchange.failure(curl, self._hook, self._proxy))
             return exchange
         finally:
             self._idle.append(curl)
 
-    async def _exchanged(self, curl: pycurl.Curl, *, fresh: bool = False) -> Exchange:
-        exchange = Exchange(self._url, self._connections, asyncio.get_running_loop().create_future())
+    async def _exchanged(self, curl: pycurl.Curl, end: float, *, fresh: bool = False) -> Exchange:
+        loop = asyncio.get_running_loop()
+        exchange = Exchange(self._url, self._connections, loop.create_future(), end)
         curl.setopt(pycurl.FRESH_CONNECT, fresh)
         curl.setopt(pycurl.OPENSOCKETFUNCTION, exchange.open_socket)
         curl.setopt(pycurl.HEADERFUNCTION, exchange.on_header)
@@ -205,10 +215,12 @@ class Receiver:
         try:
             if exchange.ended.done():  # a near receiver; others of the event loop have their turn all the same
                 await asyncio.sleep(0)
+            elif not exchange.is_answered:
+                exchange.expect_until(end)
             exchange.code, exchange.text = await exchange.ended
             return exchange
         finally:
-            exchange.end()
+            exchange.expect_no_more()
             self._connections.curls.stop(curl)
 
     def rest(self) -> None:
