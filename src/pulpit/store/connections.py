@@ -70,6 +70,7 @@ class Connections:
         self.engine: Final = _engine(url)
         self.is_sqlite: Final = url.get_backend_name() == "sqlite"
         self._kept: Final[list[tuple[float, Connection]]] = []
+        self._in_use: Final[set[Connection]] = set()
         self._closed = False
 
     def take(self) -> Connection:
@@ -80,17 +81,25 @@ class Connections:
             except IndexError:  # another thread was faster
                 break
             if self.is_sqlite or (time.monotonic() - since < FRESH and not _was_spoken_to(connection)):
+                self._in_use.add(connection)
                 return connection
             connection.close()
-        return self.engine.connect()
+        connection = self.engine.connect()
+        self._in_use.add(connection)
+        return connection
 
     def keep(self, connection: Connection) -> None:
         """Return a connection whose transaction has ended."""
-        pool: Any = self.engine.pool
-        if self._closed or len(self._kept) >= KEPT or pool.checkedout() > KEPT:
-            connection.close()  # a waiting thread gets it from the pool
+        if self._closed or len(self._kept) + len(self._in_use) > KEPT:
+            self.drop(connection)  # a waiting thread gets it from the pool
         else:
+            self._in_use.discard(connection)
             self._kept.append((time.monotonic(), connection))
+
+    def drop(self, connection: Connection) -> None:
+        """Return a connection to the pool."""
+        self._in_use.discard(connection)
+        connection.close()
 
     def close(self) -> None:
         """Close them all; those in use are closed when they are returned."""
@@ -176,7 +185,7 @@ class _Begun:
             self._driver.rollback()
         except Exception:  # noqa: BLE001 - the first error has been reported already
             self._connection.invalidate()
-        self._connection.close()
+        self._connections.drop(self._connection)
         if isinstance(error, DBAPIError | PoolTimeout):
             told = _told(error)
             if told is not error:

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -15,6 +16,8 @@ from types import TracebackType
 from typing import Final, Self
 
 _FILE_NAME: Final = "bell"
+NOBODY: Final = 0.01
+"""Seconds for which a sender that found no reader does not try again; a new reader looks once more after that."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,14 +40,21 @@ class WakeupSocket:
         self._folder = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
         self._address = f"/proc/self/fd/{self._folder}/{_FILE_NAME}"
         self._out = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._silent_until = 0.0
 
     def send(self, wakeup: Wakeup) -> None:
         """Send one byte.
 
         Never fails or blocks, because a full socket is awake already and a missing one has no reader.
         """
-        with contextlib.suppress(OSError):
-            self._out.sendto(wakeup.value, self._address)
+        now = time.monotonic()
+        if now >= self._silent_until:
+            try:
+                self._out.sendto(wakeup.value, self._address)
+            except BlockingIOError:
+                return
+            except OSError:
+                self._silent_until = now + NOBODY
 
     @contextlib.contextmanager
     def handled_by(self, handlers: Mapping[Wakeup, Callable[[], None]]) -> Iterator[None]:
@@ -58,9 +68,11 @@ class WakeupSocket:
                 _log.warning("no wakeups: %s", error.strerror, extra={"action": "wakeups_missing"})
             loop = asyncio.get_running_loop()
             loop.add_reader(inbound, _receive, inbound, handlers)
+            once_more = loop.call_later(2 * NOBODY, _call_all, handlers)
             try:
                 yield
             finally:
+                once_more.cancel()
                 loop.remove_reader(inbound)
 
     def close(self) -> None:
@@ -72,6 +84,11 @@ class WakeupSocket:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _call_all(handlers: Mapping[Wakeup, Callable[[], None]]) -> None:
+    for handler in handlers.values():
+        handler()
 
 
 def _receive(inbound: socket.socket, handlers: Mapping[Wakeup, Callable[[], None]]) -> None:

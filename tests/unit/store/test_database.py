@@ -91,6 +91,8 @@ def test_a_commit_rings_and_a_rollback_does_not(opened: tuple[Database, WakeupSo
     async def story() -> None:
         rang = asyncio.Event()
         with wakeups.handled_by({Wakeup.EVENTS: rang.set}):
+            await asyncio.wait_for(rang.wait(), 5)  # once, because a sender may have found nobody a moment ago
+            rang.clear()
             with pytest.raises(KeyError), database.write() as tx:
                 tx.wakeups.add(Wakeup.EVENTS)
                 raise KeyError
