@@ -107,7 +107,7 @@ def test_an_uploaded_file_is_taken_in_and_replaces_one_of_its_name(here: Mirror,
     upload = tmp_path / "upload"
     upload.write_bytes(b"another a")
 
-    unit = asyncio.run(import_file(here.context, "zoo", "iso", {"name": "a.iso"}, {}, upload))
+    unit = import_file(here.context, "zoo", "iso", {"name": "a.iso"}, {}, upload)
 
     assert unit.key["size"] == 9
     assert here.names("zoo") == ["a.iso", "b.iso"]
@@ -125,7 +125,7 @@ def test_an_upload_that_is_not_what_it_says_is_refused(here: Mirror, tmp_path: P
     upload.write_bytes(b"content")
 
     with pytest.raises(InvalidValue):
-        asyncio.run(import_file(here.context, "zoo", "iso", key, {}, upload))
+        import_file(here.context, "zoo", "iso", key, {}, upload)
     assert here.names("zoo") == ["a.iso", "b.iso"]
 
 
@@ -134,7 +134,7 @@ def test_an_upload_into_nothing(here: Mirror, tmp_path: Path) -> None:
     upload.write_bytes(b"content")
 
     with pytest.raises(MissingResource):
-        asyncio.run(import_file(here.context, "nothing", "iso", {"name": "a"}, {}, upload))
+        import_file(here.context, "nothing", "iso", {"name": "a"}, {}, upload)
 
 
 def test_strays_go_when_they_are_old(here: Mirror) -> None:

@@ -31,7 +31,7 @@ def here(tmp_path: Path, rpms: dict[str, Path]) -> Iterator[YumMirror]:
     with yum.yum_mirror(tmp_path / "data") as one:
         for repo_id, name in (("zoo", "bear"), ("park", "lion")):
             one.create(repo_id, None)
-            asyncio.run(import_file(one.context, repo_id, "rpm", {}, {}, rpms[name]))
+            import_file(one.context, repo_id, "rpm", {}, {}, rpms[name])
         yield one
 
 
@@ -48,7 +48,7 @@ def upload(
     nothing = here.context.data_dir / "nothing"
     nothing.touch()
     metadata = {"title": title, "pkglist": list(collections), **form}
-    asyncio.run(import_file(here.context, repo_id, "erratum", {"id": ID}, metadata, nothing, everywhere=everywhere))
+    import_file(here.context, repo_id, "erratum", {"id": ID}, metadata, nothing, everywhere=everywhere)
 
 
 def title_of(here: YumMirror, repo_id: str) -> str | None:

@@ -1,6 +1,5 @@
 """Groups, categories, environments, language packs and errata by hand, in the forms of Pulp 2's client, read by dnf."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,7 @@ def nothing(tmp_path: Path) -> Path:
 
 
 def upload(here: YumMirror, type_id: str, key: dict[str, Any], metadata: dict[str, Any], path: Path) -> Any:
-    return asyncio.run(import_file(here.context, "zoo", type_id, key, metadata, path))
+    return import_file(here.context, "zoo", type_id, key, metadata, path)
 
 
 def seen_by_dnf(here: YumMirror) -> dnf.Seen:

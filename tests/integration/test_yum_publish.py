@@ -1,6 +1,5 @@
 """Published yum repositories, read by the people that they are for: dnf installs, lists, and mirrors them."""
 
-import asyncio
 import bz2
 import contextlib
 import gzip
@@ -218,7 +217,7 @@ def test_an_upload_is_judged_as_a_download_is(here: YumMirror, rpms: list[Path])
     here.configure("zoo", require_signature=True)
 
     with pytest.raises(InvalidValue, match="not signed"):
-        asyncio.run(import_file(here.context, "zoo", "rpm", {}, {}, rpms[0]))
+        import_file(here.context, "zoo", "rpm", {}, {}, rpms[0])
 
 
 @pytest.mark.parametrize("content", [b"", b"no package", b"\xed\xab\xee\xdb" + b"\0" * 200])
@@ -227,7 +226,7 @@ def test_an_upload_that_is_no_package_is_refused(content: bytes, here: YumMirror
     path.write_bytes(content)
 
     with pytest.raises(InvalidValue, match="no RPM package"):
-        asyncio.run(import_file(here.context, "zoo", "rpm", {}, {}, path))
+        import_file(here.context, "zoo", "rpm", {}, {}, path)
 
 
 def read_lists(root: Path) -> dict[str, bytes]:
@@ -311,7 +310,7 @@ def test_packages_of_one_file_name_both_find_a_place(here: YumMirror, tmp_path: 
 def test_an_uploaded_package_is_published(here: YumMirror, tmp_path: Path, rpms: list[Path]) -> None:
     (tmp_path / "other").mkdir()
     honey = yum.build(tmp_path / "other", "honey", "1.0")
-    asyncio.run(import_file(here.context, "zoo", "rpm", {}, {}, honey))
+    import_file(here.context, "zoo", "rpm", {}, {}, honey)
 
     assert here.publish("zoo").result == "success"
 

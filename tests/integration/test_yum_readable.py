@@ -1,6 +1,5 @@
 """What is published can be read, by dnf's own library: odd letters in packages, modules in every spelling of YAML."""
 
-import asyncio
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +52,7 @@ def test_a4_letters_that_xml_cannot_write_do_not_break_what_is_published(
         tmp_path, "honey", "1.0", further=f"Provides: honey-cake\nURL: http://x/{letter}\nVendor: A{letter}"
     )
     for rpm in (rpms[0], odd):
-        asyncio.run(import_file(here.context, "zoo", "rpm", {}, {}, rpm))
+        import_file(here.context, "zoo", "rpm", {}, {}, rpm)
 
     seen = seen_by_dnf(here, download=True)
 
@@ -65,11 +64,11 @@ def test_a4_letters_that_xml_cannot_write_do_not_break_what_is_published(
 
 def test_a4_a_list_that_would_not_be_readable_is_not_shown(here: YumMirror, rpms: list[Path]) -> None:
     here.create("zoo", None)
-    asyncio.run(import_file(here.context, "zoo", "rpm", {}, {}, rpms[0]))
+    import_file(here.context, "zoo", "rpm", {}, {}, rpms[0])
     assert here.publish("zoo").result == "success"
     before = here.published("zoo")
     yum.spoil_details(here, "</format>", "</form>")
-    asyncio.run(import_file(here.context, "zoo", "rpm", {}, {}, rpms[1]))
+    import_file(here.context, "zoo", "rpm", {}, {}, rpms[1])
 
     outcome = here.publish("zoo")
 

@@ -12,20 +12,15 @@ from typing import Final
 import click
 
 from pulpit.admin.main import root
-from pulpit.cli.check import check
 from pulpit.cli.demo import demo
-from pulpit.cli.doctor import doctor
-from pulpit.cli.export import export
 from pulpit.cli.fire import fire
-from pulpit.cli.health import health
-from pulpit.cli.import_export import import_export
-from pulpit.cli.install_service import install_service
+from pulpit.cli.importing import import_export
 from pulpit.cli.listen import listen
+from pulpit.cli.local import check, doctor, export, health, install_service, worker
 from pulpit.cli.main import completion
 from pulpit.cli.on import on
 from pulpit.cli.pulp3 import pulp3
 from pulpit.cli.tail import tail
-from pulpit.cli.worker import worker
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "commands.md"
 _SECTION: Final = re.compile(

@@ -11,7 +11,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from fastapi import Request
 from fastapi.responses import PlainTextResponse
@@ -22,14 +22,12 @@ from python_multipart.multipart import parse_options_header
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.middleware import PACKAGES
 from pulpit.api.services import ACCEPTED, OK, Asking, Provided, Services
-from pulpit.api.v2.uploads import Uploads, uploads_of
+from pulpit.api.v2.uploads import Uploads, queue_import, uploads_of
 from pulpit.content.python.distributions import PACKAGE, parse_filename
 from pulpit.errors import InvalidValue, MalformedRequest, PulpitError, RequestTooLarge
 from pulpit.repositories.shared_uploads import SharedUploads
 from pulpit.store import repositories, tasks, units
 from pulpit.store.tasks import Task
-from pulpit.store.users import User
-from pulpit.tasks import queue
 from pulpit.text import shown
 
 router: Final = Endpoints(include_in_schema=False)
@@ -132,7 +130,8 @@ async def upload_package(repo_id: str, request: Request, services: Provided, use
         filename = _checked(form, digest)
         if await asyncio.to_thread(_is_there, repo_id, filename, digest, services):
             return PlainTextResponse(f"{filename} is there already.\n", OK)
-        task = await asyncio.to_thread(_queue, repo_id, filename, upload_id, services, user)
+        unit = {"unit_type_id": PACKAGE, "unit_key": {"filename": filename}, "unit_metadata": {}, "publishes": True}
+        task = await asyncio.to_thread(queue_import, repo_id, upload_id, unit, services, user)
     finally:
         await asyncio.to_thread(uploads.remove, upload_id)
     return await _outcome(filename, task, services)
@@ -206,25 +205,6 @@ def _is_there(repo_id: str, filename: str, digest: str, services: Services) -> b
     if held and held != {digest}:
         raise FileExists(f"File already exists: {repo_id} has another {filename}; give this one another version.")
     return bool(held)
-
-
-def _queue(repo_id: str, filename: str, upload_id: str, services: Services, user: User) -> Task:
-    uploads = uploads_of(services)
-    path = uploads.hand_over(upload_id)
-    unit: dict[str, Any] = {
-        "unit_type_id": PACKAGE,
-        "unit_key": {"filename": filename},
-        "unit_metadata": {},
-        "path": path,
-        "override_config": None,
-        "publishes": True,
-    }
-    try:
-        with services.database.write() as tx:
-            return queue.import_upload(tx, repo_id, unit, login=user.login, clock=services.clock)
-    except BaseException:
-        uploads.take_back(path)
-        raise
 
 
 async def _outcome(filename: str, task: Task, services: Services) -> PlainTextResponse:

@@ -1,1 +1,1 @@
-"""The `pulpit` command: one thin file per command."""
+"""The `pulpit` command; its subcommands are thin, and imported when they are called."""

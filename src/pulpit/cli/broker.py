@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from pulpit.cli.local import CONFIG
 from pulpit.client.failures import WrongData
 from pulpit.client.options import Section, connect, connection_options
 from pulpit.client.screen import Screen
@@ -33,7 +34,7 @@ _MEANINGS: Final = {
 
 
 @click.group("broker", cls=Section, invoke_without_command=True)
-@click.option("--config", type=click.Path(path_type=Path), help="Configuration file [default: /etc/pulp/server.conf].")
+@CONFIG
 @click.option("--data-dir", help="Folder for all data.")
 @click.option("--host", help="Address to listen on [default: 127.0.0.1].")
 @click.option("--port", help="Port to listen on, 0 for any free one [default: 5672].")

@@ -1,4 +1,4 @@
-"""The work of `pulpit import`: an export is verified, then synced and published by a server on this machine.
+"""`pulpit import`: an export is verified, then synced and published by a server on this machine.
 
 The verified files are served on loopback to the server's own sync, which reads them like any upstream: the lists are
 verified again, become units, and fire the events of a sync and a publish. No network is needed.
@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
+import click
+
 from pulpit.admin.progress import Lines
 from pulpit.admin.session import follow, spawned
 from pulpit.client.failures import WrongData
-from pulpit.client.options import connect
+from pulpit.client.options import connect, connection_options
 from pulpit.client.server import Server, path_of
 from pulpit.client.settings import Options
 from pulpit.client.streams import write_line
@@ -37,14 +39,23 @@ _SERVED: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def take(source: Path, repo_id: str | None, work_dir: Path | None, options: Options) -> None:
-    """Verify an export, and let a server sync and publish it.
+@click.command("import")
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.option("--repo-id", help="The target repository; created if it does not exist.  [default: as it was called]")
+@click.option(
+    "--work-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where a tar is unpacked; it needs as much room again.  [default: the system's folder for temporary files]",
+)
+@connection_options
+def import_export(source: Path, *, repo_id: str | None, work_dir: Path | None, **options: Any) -> None:
+    """Import an export, a folder or a tar, into a server that runs on this machine, and publish it.
 
-    Raises:
-        Failure: the export is invalid, or the server reports an error.
+    Every byte is verified before the server is contacted. The repository then holds exactly the content of the export.
+    Running it again changes nothing.
     """
-    with _proven(source, work_dir) as (export, root):
-        server = connect(options)
+    with _verified(source, work_dir) as (export, root):
+        server = connect(Options(**options))
         repo_id = repo_id or export.about.repo_id
         distributor_id = _repository(server, repo_id, export.about)
         with _offered(export, root) as url:
@@ -60,7 +71,7 @@ def take(source: Path, repo_id: str | None, work_dir: Path | None, options: Opti
 
 
 @contextlib.contextmanager
-def _proven(source: Path, work_dir: Path | None) -> Iterator[tuple[Export, Path]]:
+def _verified(source: Path, work_dir: Path | None) -> Iterator[tuple[Export, Path]]:
     if source.is_dir():
         yield verified_folder(source), source
         return

@@ -19,29 +19,29 @@ EXIT_CONFIGURATION: Final = 78
 
 
 _COMMANDS: Final = {
-    "serve": ("serve", "Run the server: REST API, deliveries, embedded broker and workers."),
-    "worker": ("worker", "Run workers only: they take tasks of the servers that use the same database and storage."),
+    "serve": ("local", "Run the server: REST API, deliveries, embedded broker and workers."),
+    "worker": ("local", "Run workers only: they take tasks of the servers that use the same database and storage."),
     "demo": ("demo", "Demonstrate the main feature: a sync fires four events and three subscribers print theirs."),
-    "doctor": ("doctor", "Check everything that a server needs, and say what to do."),
-    "health": ("health", "Check whether the server on this machine is ready."),
-    "check": ("check", "Verify that database, storage and publications are consistent."),
+    "doctor": ("local", "Check everything that a server needs, and say what to do."),
+    "health": ("local", "Check whether the server on this machine is ready."),
+    "check": ("local", "Verify that database, storage and publications are consistent."),
     "export": (
-        "export",
+        "local",
         "Write what a place such as repos/zoo shows, or a publication such as zoo:7, as a plain tree.",
     ),
     "import": (
-        "import_export",
+        "importing",
         "Import an export, a folder or a tar, into a server that runs on this machine, and publish it.",
     ),
     "broker": ("broker", "Run the broker standalone, or with a command below inspect the one of a running server."),
     "pulp3": ("pulp3", "Fire events for the syncs and publishes of a Pulp 3."),
-    "install-service": ("install_service", "Install the server as a systemd service."),
+    "install-service": ("local", "Install the server as a systemd service."),
     "listen": ("listen", "Print the messages of a topic exchange, until interrupted."),
     "fire": ("fire", "Fire an event of TYPE, such as ci.build.finish, on a server."),
     "tail": ("tail", "Print events as they are fired, one line each, until Ctrl-C."),
     "on": ("on", 'Run COMMAND for each event whose type matches PATTERN, such as repo.publish.finish, "ci.#" or "*".'),
 }
-"""Each command's module, which has a function of the same name, and the sentence that the list of commands shows."""
+"""Each command's module, and the sentence that the list of commands shows."""
 
 
 class _Program(Section):
@@ -55,9 +55,10 @@ class _Program(Section):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
         if cmd_name in _COMMANDS:
-            module, _ = _COMMANDS[cmd_name]
-            command: click.Command = getattr(importlib.import_module(f"pulpit.cli.{module}"), module)
-            return command
+            module = importlib.import_module(f"pulpit.cli.{_COMMANDS[cmd_name][0]}")
+            return next(
+                found for found in vars(module).values() if isinstance(found, click.Command) and found.name == cmd_name
+            )
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:

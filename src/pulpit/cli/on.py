@@ -74,7 +74,9 @@ class Wanted:
         """Whether an event matches, as far as the event itself tells."""
         if not matches(self.topic, str(event.get("event_type") or "")):
             return False
-        if self.repo_ids and not any(fnmatchcase(str(event.get("repo_id") or ""), one) for one in self.repo_ids):
+        if self.repo_ids and not any(
+            fnmatchcase(str(event.get("repo_id") or ""), pattern) for pattern in self.repo_ids
+        ):
             return False
         return not self.results or event.get("result") in self.results
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from pulpit.cli.local import CONFIG
 from pulpit.client.options import Section, with_options
 from pulpit.client.screen import Screen
 from pulpit.configuration import load
@@ -30,9 +31,7 @@ def pulp3() -> None:
 
 
 _OPTIONS: Final = with_options(
-    click.option(
-        "--config", type=click.Path(path_type=Path), help="Configuration file [default: /etc/pulp/server.conf]."
-    ),
+    CONFIG,
     click.option("--database-url", help=_HELP_URL),
     click.option("--name", default="", help="The section `[pulp3:NAME]` instead of `[pulp3]`."),
 )

@@ -6,13 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from pulpit.content.port import LeftOut, StoredFile, StoredUnit, WantedUnit
 from pulpit.errors import InvalidValue, WorkFailed
-from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
 from pulpit.storage.disk import FILE_MODE, disk_errors
 from pulpit.storage.port import Storage
@@ -38,17 +36,17 @@ class UploadLimits:
     """An upload untouched for so long is deleted when the next one begins."""
 
 
-async def import_file(  # noqa: PLR0917 - the order of the fields of an import request
+def import_file(  # noqa: PLR0917 - the order of the fields of an import request
     context: TaskContext,
     repo_id: str,
-    unit_type_id: str,
-    unit_key: dict[str, Any],
-    unit_metadata: dict[str, Any],
+    type_id: str,
+    key: dict[str, Any],
+    metadata: dict[str, Any],
     path: Path,
     *,
     everywhere: bool = False,
 ) -> StoredUnit:
-    """Import an uploaded file into a repository; the file at `path` stays where it is.
+    """Import an uploaded file into a repository; the file at `path` stays where it is. Call it in a thread.
 
     A unit of a type that is merged changes in other repositories too, if it may do so `everywhere`.
 
@@ -57,20 +55,6 @@ async def import_file(  # noqa: PLR0917 - the order of the fields of an import r
         InvalidValue: the file does not match the key.
         StorageFull: the disk is full.
     """
-    work = partial(_import, type_id=unit_type_id, key=unit_key, metadata=unit_metadata, everywhere=everywhere)
-    return await in_thread(work, context, repo_id, path)
-
-
-def _import(
-    context: TaskContext,
-    repo_id: str,
-    path: Path,
-    *,
-    type_id: str,
-    key: dict[str, Any],
-    metadata: dict[str, Any],
-    everywhere: bool,
-) -> StoredUnit:
     content_type = context.importers_type(repo_id)
     metadata = dict(metadata)
     notes = metadata.pop(NOTES, None)
@@ -91,19 +75,11 @@ def _import(
         raise InvalidValue("upload_id", f"the uploaded file {reason}.")
     name = wanted.files[0].relative_path
     stored = StoredFile(relative_path=name, sha256=file.sha256, size=file.size)
-    new = NewUnit(
-        type_id=wanted.type_id,
-        key=wanted.key,
-        metadata=wanted.metadata,
-        files=(stored,),
-        slot=wanted.slot,
-        detail=wanted.detail,
-    )
     with context.database.write() as tx:
         units.lock_artifacts(tx)
         if not context.storage.has(file.sha256, file.size):
             raise WorkFailed("The uploaded file was removed as an orphan while it was imported; import it again.")
-        saved = units.save(tx, repo_id, [new], now=context.clock(), recorder=context.recorder)
+        saved = units.save(tx, repo_id, [_new(wanted, (stored,))], now=context.clock(), recorder=context.recorder)
         unit_id = next(iter(saved.unit_ids))
         if notes:
             units.note(tx, wanted.type_id, unit_id, notes)
@@ -131,7 +107,7 @@ def _keep(
                 if own or others:
                     whole = content_type.merged(unit, _stored(own) if own else None, list(others.values()))
             for place in places:
-                batches.setdefault(place, []).append(_text_unit(whole))
+                batches.setdefault(place, []).append(_new(whole, ()))
         for place, batch in batches.items():
             units.save(tx, place, batch, now=context.clock(), recorder=context.recorder)
         first = batches[repo_id][0]
@@ -147,9 +123,9 @@ def _stored(unit: Unit) -> StoredUnit:
     )
 
 
-def _text_unit(unit: WantedUnit) -> NewUnit:
+def _new(unit: WantedUnit, files: tuple[StoredFile, ...]) -> NewUnit:
     return NewUnit(
-        type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=(), slot=unit.slot, detail=unit.detail
+        type_id=unit.type_id, key=unit.key, metadata=unit.metadata, files=files, slot=unit.slot, detail=unit.detail
     )
 
 

@@ -131,7 +131,8 @@ async def import_upload(work: Work) -> Completion:
     arguments = work.task.arguments
     key, metadata = arguments["unit_key"], arguments["unit_metadata"]
     with handed_over(work.context, arguments["path"]) as path:
-        await import_file(
+        await in_thread(
+            import_file,
             work.context,
             arguments["repo_id"],
             arguments["unit_type_id"],

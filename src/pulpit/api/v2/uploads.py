@@ -219,12 +219,13 @@ def import_upload(repo_id: str, body: ImportOrder, services: Provided, user: Ask
         raise InvalidValue("unit_type_id", "there is no such type of unit.")
     if body.override_config:
         raise UnsupportedValue(sorted(body.override_config))
-    path = uploads_of(services).hand_over(body.upload_id)
-    try:
-        return queued(_queue_import(repo_id, body, path, services, user, everywhere=rights.may(Verb.PUBLISH)))
-    except BaseException:
-        uploads_of(services).take_back(path)
-        raise
+    unit = {
+        "unit_type_id": body.unit_type_id,
+        "unit_key": body.unit_key or {},
+        "unit_metadata": body.unit_metadata or {},
+        "everywhere": rights.may(Verb.PUBLISH),
+    }
+    return queued(queue_import(repo_id, body.upload_id, unit, services, user))
 
 
 def uploads_of(services: Services) -> Uploads | SharedUploads:
@@ -235,19 +236,17 @@ def uploads_of(services: Services) -> Uploads | SharedUploads:
     return Uploads(services.data_dir, services.clock, limits)
 
 
-def _queue_import(
-    repo_id: str, body: ImportOrder, path: str, services: Services, user: User, *, everywhere: bool
-) -> Task:
-    unit: dict[str, Any] = {
-        "unit_type_id": body.unit_type_id,
-        "unit_key": body.unit_key or {},
-        "unit_metadata": body.unit_metadata or {},
-        "path": path,
-        "override_config": None,
-        "everywhere": everywhere,
-    }
-    with services.database.write() as tx:
-        return queue.import_upload(tx, repo_id, unit, login=user.login, clock=services.clock)
+def queue_import(repo_id: str, upload_id: str, unit: dict[str, Any], services: Services, user: User) -> Task:
+    """Queue the import of an upload; for `unit` see `queue.import_upload`."""
+    uploads = uploads_of(services)
+    path = uploads.hand_over(upload_id)
+    try:
+        with services.database.write() as tx:
+            unit = {**unit, "path": path, "override_config": None}
+            return queue.import_upload(tx, repo_id, unit, login=user.login, clock=services.clock)
+    except BaseException:
+        uploads.take_back(path)
+        raise
 
 
 def _reference(upload_id: str) -> dict[str, str]:
