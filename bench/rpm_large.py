@@ -29,7 +29,7 @@ from pulpit.repositories.promotion import Promotion, promote
 from pulpit.repositories.publish import publish
 from pulpit.repositories.sync import sync
 from pulpit.storage.folder import FolderStorage
-from pulpit.store import repositories, units
+from pulpit.store import holdings, repositories, units
 from pulpit.store.database import Database
 from pulpit.store.wakeups import WakeupSocket
 
@@ -141,7 +141,7 @@ async def measure(folder: Path, count: int) -> None:
         say("publish", began, f"{len(reports)} reports, peak {peak()} MiB")
         with database.write() as tx:
             one = next(units.held(tx.connection, "bench")).unit.id
-            units.let_go(tx, "bench", [one], now=context.clock(), recorder=replace(context, task_id="one").recorder)
+            holdings.let_go(tx, "bench", [one], now=context.clock(), recorder=replace(context, task_id="one").recorder)
         began = now()
         await published(context, "second", reports)
         say("publish with one package less", began, "")

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from pulpit.content.port import BadFeed
 from pulpit.content.python import distributions, index
-from pulpit.content.python.index import BadMarkup, IndexPage, start_tags
+from pulpit.content.python.index import IndexPage
+from pulpit.content.python.markup import BadMarkup, start_tags
 from support.mutated_bytes import spoiled
 
 GENTLE = settings(

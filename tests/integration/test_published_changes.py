@@ -14,7 +14,7 @@ from pulpit.fire import fire
 from pulpit.repositories.differences import Show
 from pulpit.repositories.promotion import Promotion, promote
 from pulpit.repositories.publish import publish
-from pulpit.store import changes, orphans, units
+from pulpit.store import changes, holdings, orphans, units
 from pulpit.store.changes import MOST_OF_A_PUBLISH, Counts, UnitChange
 from pulpit.store.units import MOST_AT_ONCE, NewUnit
 from support.mirror import Mirror, mirror
@@ -47,14 +47,14 @@ class Shelf:
         with context.database.write() as tx:
             for start in range(0, len(batch), MOST_AT_ONCE):
                 portion = batch[start : start + MOST_AT_ONCE]
-                units.save(tx, "zoo", portion, now=context.clock(), recorder=context.recorder)
+                holdings.save(tx, "zoo", portion, now=context.clock(), recorder=context.recorder)
             self.tell(tx, CONTENT_UPDATE, str(context.task_id))
 
     def drop(self, *names: str) -> None:
         context = replace(self.here.context, task_id=f"drop{next(_numbers)}")
         with context.database.write() as tx:
             ids = [held.unit.id for held in units.held(tx.connection, "zoo") if held.unit.key["name"] in names]
-            units.let_go(tx, "zoo", ids, now=context.clock(), recorder=context.recorder)
+            holdings.let_go(tx, "zoo", ids, now=context.clock(), recorder=context.recorder)
             self.tell(tx, CONTENT_UPDATE, str(context.task_id))
 
     def publish(self) -> tuple[Counts, list[UnitChange], int]:

@@ -39,7 +39,7 @@ def here(tmp_path: Path, upstream: Upstream) -> Iterator[Mirror]:
 
 
 def remove(here: Mirror, repo_id: str, name: str) -> None:
-    gone = asyncio.run(remove_units(here.context, repo_id, None, lambda held: held.unit.key["name"] == name))
+    gone = remove_units(here.context, repo_id, None, lambda held: held.unit.key["name"] == name)
     assert [unit.key["name"] for unit in gone] == [name]
 
 
@@ -93,7 +93,7 @@ def test_a_unit_that_was_removed_by_hand_comes_back_with_the_next_sync(here: Mir
 
 
 def test_a_copied_unit_is_held_by_both_and_no_orphan(here: Mirror) -> None:
-    copied = asyncio.run(copy_units(here.context, "zoo", "farm", ["iso"], lambda _: True, {}))
+    copied = copy_units(here.context, "zoo", "farm", ["iso"], lambda _: True, {})
 
     assert len(copied) == 2
     assert here.names("farm") == ["a.iso", "b.iso"]

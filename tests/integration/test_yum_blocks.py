@@ -14,7 +14,7 @@ import pytest
 
 from pulpit.content.rpm import blocks
 from pulpit.repositories.promotion import Promotion, promote
-from pulpit.store import publications, units
+from pulpit.store import holdings, publications
 from support import upstream as serving
 from support import yum
 from support.upstream import Upstream
@@ -75,7 +75,7 @@ def remove(here: YumMirror, which: random.Random) -> None:
     held = sorted(one.unit.id for one in here.held("zoo"))
     with here.context.database.write() as tx:
         gone = which.sample(held, k=min(which.choice([1, 1, 2, 40]), len(held) - 1))
-        units.let_go(tx, "zoo", gone, now=here.context.clock(), recorder=here.context.recorder)
+        holdings.let_go(tx, "zoo", gone, now=here.context.clock(), recorder=here.context.recorder)
 
 
 def put_back(here: YumMirror, which: random.Random) -> None:
@@ -84,8 +84,8 @@ def put_back(here: YumMirror, which: random.Random) -> None:
     chosen = which.sample(away, k=min(which.choice([1, 1, 2, 40]), len(away)))
     slots = [here.context.slot(unit.type_id, unit.key) for unit in chosen]
     with here.context.database.write() as tx:
-        units.lock_artifacts(tx)
-        units.hold(tx, "zoo", chosen, slots, now=here.context.clock(), recorder=here.context.recorder)
+        holdings.lock_artifacts(tx)
+        holdings.hold(tx, "zoo", chosen, slots, now=here.context.clock(), recorder=here.context.recorder)
 
 
 def change_elsewhere(here: YumMirror, which: random.Random, upstream: Upstream) -> None:
@@ -140,7 +140,7 @@ def test_one_package_less_leaves_most_blocks_as_they_lie_packed(
     monkeypatch.setattr(blocks.ListWriter, "again", counted)
     with here.context.database.write() as tx:
         gone = [max(one.unit.id for one in here.held("zoo"))]
-        units.let_go(tx, "zoo", gone, now=here.context.clock(), recorder=here.context.recorder)
+        holdings.let_go(tx, "zoo", gone, now=here.context.clock(), recorder=here.context.recorder)
     keys = [one.unit.id for one in here.held("zoo")]
 
     assert here.publish("zoo").result == "success"
@@ -194,7 +194,7 @@ def test_what_another_repository_learnt_of_a_package_is_in_the_next_lists(here: 
     assert here.publish("zoo").result == "skipped"
     with here.context.database.write() as tx:
         gone = [max(one.unit.id for one in here.held("zoo"))]
-        units.let_go(tx, "zoo", gone, now=here.context.clock(), recorder=here.context.recorder)
+        holdings.let_go(tx, "zoo", gone, now=here.context.clock(), recorder=here.context.recorder)
 
     assert here.publish("zoo").result == "success"
 

@@ -1,6 +1,5 @@
 """Copies that take along what belongs to the chosen: members of groups, packages of errata, what packages require."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,15 +53,13 @@ def here(tmp_path: Path, rpms: list[Path]) -> Iterator[YumMirror]:
 
 def copy(here: YumMirror, type_id: str, options: dict[str, Any], **named: str) -> list[str]:
     """Copy the units of a type whose keys are such; returns what is held then."""
-    copied = asyncio.run(
-        copy_units(
-            here.context,
-            "zoo",
-            "farm",
-            [type_id],
-            lambda held: all(held.unit.key.get(part) == value for part, value in named.items()),
-            options,
-        )
+    copied = copy_units(
+        here.context,
+        "zoo",
+        "farm",
+        [type_id],
+        lambda held: all(held.unit.key.get(part) == value for part, value in named.items()),
+        options,
     )
     assert {unit.id for unit in copied} <= {held.unit.id for held in here.held("farm")}
     return [nevra.removesuffix(".noarch").rpartition("-")[0] for nevra in here.nevras("farm")]

@@ -1,6 +1,5 @@
 """Errata of one id, from uploads into several repositories: one text everywhere, published with what is held."""
 
-import asyncio
 import gzip
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +64,7 @@ def packages_of(here: YumMirror, repo_id: str) -> dict[str, list[str]]:
 def shared(here: YumMirror) -> None:
     """Let both repositories hold the erratum."""
     upload(here, "zoo", "first", listed("beasts", "bear"), version="1", updated="2024-01-02 03:04:05 UTC")
-    asyncio.run(copy_units(here.context, "zoo", "park", ["erratum"], lambda _: True, {}))
+    copy_units(here.context, "zoo", "park", ["erratum"], lambda _: True, {})
 
 
 def test_a_newer_upload_changes_the_erratum_wherever_it_is(here: YumMirror) -> None:
@@ -120,8 +119,8 @@ def test_an_upload_of_a_user_of_one_repository_stays_there(here: YumMirror) -> N
 
 def test_errata_are_published_with_the_packages_that_are_held(here: YumMirror) -> None:
     upload(here, "zoo", "both", listed("beasts", "bear", "lion"), listed("birds", "crow"), version="1")
-    asyncio.run(copy_units(here.context, "zoo", "park", ["erratum"], lambda _: True, {}))
-    asyncio.run(copy_units(here.context, "zoo", "park", ["rpm"], lambda _: True, {}))
+    copy_units(here.context, "zoo", "park", ["erratum"], lambda _: True, {})
+    copy_units(here.context, "zoo", "park", ["rpm"], lambda _: True, {})
     for repo_id, names in (("zoo", ["bear"]), ("park", ["bear", "lion"])):
         assert here.publish(repo_id).result == "success"
         (text,) = [text for path, text in here.published(repo_id).items() if "updateinfo" in path]

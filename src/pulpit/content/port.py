@@ -9,15 +9,12 @@ with the values of this module.
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
-from pulpit.clock import Clock
+from pulpit.content import progress
 from pulpit.content.limits import Limits
 from pulpit.errors import WorkFailed
-from pulpit.ids import object_id
 from pulpit.store import changes, units
 
 Config = Mapping[str, Any]
@@ -26,6 +23,9 @@ StoredFile = units.StoredFile
 LocalFile = Callable[[], Path]
 """Returns the path of a local copy, downloading it first if needed: call it only if the content is needed."""
 Description = changes.Description
+Phase = progress.Phase
+FileFailure = progress.FileFailure
+Progress = progress.Progress
 
 
 class BadFeed(WorkFailed):
@@ -307,74 +307,6 @@ class Content(Protocol):
 
     def laid_out(self, type_id: str, count: int) -> None:
         """Count units that were published without iterating over `of`."""
-
-
-class Phase(StrEnum):
-    """The phase of a sync or publish; it only moves down this list, and the last four are final."""
-
-    NOT_STARTED = "not_started"
-    METADATA = "metadata"
-    CONTENT = "content"
-    METADATA_FAILED = "metadata_failed"
-    CONTENT_FAILED = "content_failed"
-    CANCELLED = "cancelled"
-    COMPLETE = "complete"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FileFailure:
-    """A file that could not be downloaded, with the reason in one sentence."""
-
-    name: str
-    url: str
-    error: str
-
-
-@dataclass(kw_only=True, slots=True)
-class Progress:
-    """Progress in terms that fit every content type; each converts it into its own report."""
-
-    clock: Clock
-    id: str = field(default_factory=object_id)
-    """A random id, for reports whose parts need unique names."""
-    phase: Phase = Phase.NOT_STARTED
-    phase_times: dict[Phase, datetime] = field(default_factory=dict)
-    error_message: str | None = None
-    units_total: int = 0
-    units_done: int = 0
-    bytes_total: int = 0
-    bytes_done: int = 0
-    totals: dict[str, int] = field(default_factory=dict)
-    """Units by type, if the content type counts them."""
-    done: dict[str, int] = field(default_factory=dict)
-    files_total: dict[str, int] = field(default_factory=dict)
-    """Files by type of their unit, if the content type counts them."""
-    files_done: dict[str, int] = field(default_factory=dict)
-    failures: list[FileFailure] = field(default_factory=list)
-    refused: int = 0
-    """Units that are left out because the content type refuses their files."""
-
-    def __post_init__(self) -> None:
-        self.enter(self.phase)
-
-    def enter(self, phase: Phase) -> None:
-        """Enter a phase."""
-        self.phase = phase
-        self.phase_times[phase] = self.clock()
-
-    def unit_done(self, type_id: str) -> None:
-        """Count a unit."""
-        self.units_came(type_id, 1)
-
-    def units_came(self, type_id: str, count: int) -> None:
-        """Count units of a type."""
-        self.units_done += count
-        self.done[type_id] = self.done.get(type_id, 0) + count
-
-    def files_came(self, type_id: str, count: int) -> None:
-        """Count files of a unit of that type, if they are counted."""
-        if type_id in self.files_total:
-            self.files_done[type_id] = self.files_done.get(type_id, 0) + count
 
 
 class ContentType(Protocol):

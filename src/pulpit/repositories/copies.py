@@ -1,4 +1,4 @@
-"""Units copied from another repository, or removed, at a user's request."""
+"""Units copied from another repository, or removed, at a user's request; call both functions in a thread."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -7,17 +7,16 @@ from sqlalchemy import Connection
 
 from pulpit.content.port import Config, ContentType, WantedUnit
 from pulpit.errors import InvalidValue
-from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
 from pulpit.repositories.publish import HeldContent, stored
-from pulpit.store import repositories, units
+from pulpit.store import holdings, repositories, units
 from pulpit.store.units import Held, Unit
 
 Chooses = Callable[[Held], bool]
 """Whether a unit is selected."""
 
 
-async def copy_units(  # noqa: PLR0917 - from where to where, which, and how
+def copy_units(  # noqa: PLR0917 - from where to where, which, and how
     context: TaskContext,
     source_id: str,
     target_id: str,
@@ -34,36 +33,6 @@ async def copy_units(  # noqa: PLR0917 - from where to where, which, and how
         InvalidValue: the target holds units of other types, or an option is invalid.
         UnsupportedValue: an option is unknown.
     """
-    return await in_thread(_copy, context, source_id, target_id, type_ids, chosen, options)
-
-
-async def remove_units(
-    context: TaskContext, repo_id: str, type_ids: Sequence[str] | None, chosen: Chooses
-) -> list[Unit]:
-    """Remove units from a repository; return the selected ones.
-
-    Raises:
-        MissingResource: the repository does not exist.
-    """
-
-    def remove() -> list[Unit]:
-        with context.database.write() as tx:
-            found = _chosen(tx.connection, repo_id, type_ids, chosen)
-            gone = [unit.id for unit in found]
-            units.let_go(tx, repo_id, gone, now=context.clock(), recorder=context.recorder)
-        return found
-
-    return await in_thread(remove)
-
-
-def _copy(  # noqa: PLR0917 - as above
-    context: TaskContext,
-    source_id: str,
-    target_id: str,
-    type_ids: Sequence[str] | None,
-    chosen: Chooses,
-    options: Config,
-) -> list[Unit]:
     content_type = context.importers_type(target_id)
     content_type.check_copy_config(options)
     with context.database.read() as connection:
@@ -76,15 +45,26 @@ def _copy(  # noqa: PLR0917 - as above
         offered = (held.unit for held in everything if held.unit.id in ids)
         ids = {unit.id for unit in offered if not _is_refused(context, content_type, unit, config)}
     with context.database.write() as tx:
-        units.lock_artifacts(tx)
+        holdings.lock_artifacts(tx)
         found = _chosen(tx.connection, source_id, None, lambda held: held.unit.id in ids)
         strange = sorted({unit.type_id for unit in found} - set(content_type.unit_type_ids))
         if strange:
             raise InvalidValue("source_repo_id", f"{target_id} holds no units of type {', '.join(strange)}.")
-        for start in range(0, len(found), units.MOST_AT_ONCE):
-            portion = found[start : start + units.MOST_AT_ONCE]
+        for portion in units.portions(found):
             slots = [content_type.slot(unit.type_id, unit.key) for unit in portion]
-            units.hold(tx, target_id, portion, slots, now=context.clock(), recorder=context.recorder)
+            holdings.hold(tx, target_id, portion, slots, now=context.clock(), recorder=context.recorder)
+    return found
+
+
+def remove_units(context: TaskContext, repo_id: str, type_ids: Sequence[str] | None, chosen: Chooses) -> list[Unit]:
+    """Remove units from a repository; return the selected ones.
+
+    Raises:
+        MissingResource: the repository does not exist.
+    """
+    with context.database.write() as tx:
+        found = _chosen(tx.connection, repo_id, type_ids, chosen)
+        holdings.let_go(tx, repo_id, [unit.id for unit in found], now=context.clock(), recorder=context.recorder)
     return found
 
 

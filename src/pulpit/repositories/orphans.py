@@ -10,7 +10,7 @@ from pulpit.repositories import inventory
 from pulpit.repositories.concurrency import in_thread
 from pulpit.repositories.context import TaskContext
 from pulpit.storage.port import Storage
-from pulpit.store import orphans, publications, units, uploads
+from pulpit.store import holdings, orphans, publications, units, uploads
 
 DAY: Final = 86400
 PREFIXES: Final = [f"{number:02x}" for number in range(256)]
@@ -75,7 +75,7 @@ async def remove_orphans(
 
     def remove_units() -> dict[str, int]:
         with context.database.write() as tx:
-            units.lock_artifacts(tx)
+            holdings.lock_artifacts(tx)
             return orphans.remove_orphans(tx, type_id, unit_ids)
 
     while portion := await in_thread(remove_units):
@@ -97,7 +97,7 @@ def _remove_files(context: TaskContext) -> None:
     unused: Sequence[str] = [""]
     while unused:
         with context.database.write() as tx:
-            units.lock_artifacts(tx)
+            holdings.lock_artifacts(tx)
             published.read_on(tx.connection)
             unused = orphans.unused_artifacts(tx.connection, unused[-1])
             gone = [sha256 for sha256 in unused if sha256 not in published]
@@ -112,7 +112,7 @@ def remove_strays(context: TaskContext) -> None:
         if not old:
             continue
         with context.database.write() as tx:
-            units.lock_artifacts(tx)
+            holdings.lock_artifacts(tx)
             context.storage.remove(old - units.kept(tx.connection, old).keys() - uploads.files(tx.connection))
     context.storage.sweep(STRAYS_FOR)
     context.scratch.sweep()

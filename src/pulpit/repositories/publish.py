@@ -24,7 +24,7 @@ from pulpit.repositories.exporting import export_as_pulp_2
 from pulpit.repositories.promotion import refuse_protected
 from pulpit.repositories.staging import Earlier, Staging, go_on
 from pulpit.storage.disk import disk_errors
-from pulpit.store import event_log, publications, repositories, snapshots, units
+from pulpit.store import event_log, holdings, publications, repositories, snapshots, units
 from pulpit.store.database import Transaction
 from pulpit.store.repositories import Distributor
 from pulpit.store.units import Held
@@ -204,7 +204,7 @@ class _Run:
     ) -> dict[str, Any]:
         """Store and show the publication, if all its files still exist."""
         now, path = self._context.clock(), self._path()
-        units.lock_artifacts(tx)
+        holdings.lock_artifacts(tx)
         refuse_protected(tx.connection, path)
         new = publications.unrecorded(tx.connection, needed)
         if len(self._context.storage.present([(file.sha256, file.size) for file in new])) < len(new):
@@ -321,8 +321,8 @@ class HeldContent:
 
     def files(self, unit_ids: Sequence[str]) -> Iterator[tuple[StoredFile, ...]]:
         """Yield the files of some units."""
-        for start in range(0, len(unit_ids), units.MOST_AT_ONCE):
-            yield from units.files_of(self._connection, unit_ids[start : start + units.MOST_AT_ONCE]).values()
+        for portion in units.portions(unit_ids):
+            yield from units.files_of(self._connection, portion).values()
 
     def details(self, unit_ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Yield key and detail of some units."""

@@ -40,9 +40,9 @@ from pulpit.repositories.planning import Planned, Planning, ahead, portions
 from pulpit.repositories.publish import stored, summary_of
 from pulpit.repositories.withdrawals import Withdrawals
 from pulpit.storage.disk import disk_errors
-from pulpit.store import repositories, units
+from pulpit.store import holdings, repositories, units
+from pulpit.store.holdings import Saved
 from pulpit.store.repositories import Importer
-from pulpit.store.units import Saved
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -277,13 +277,13 @@ class _Run:
     def _commit(self, complete: list[Planned]) -> bool:
         """Add units to the repository; false if some of their files were removed meanwhile."""
         with self._database.write() as tx:
-            units.lock_artifacts(tx)
+            holdings.lock_artifacts(tx)
             batch = [plan.stored() for plan in complete]
             files = {(file.sha256, file.size) for unit in batch for file in unit.files}
             if len(self._storage.present(files)) < len(files):
                 return False
             self._withdrawals.take(tx.connection, [plan.unit for plan in complete])
-            saved = units.save(tx, self._repo_id, batch, now=self._context.clock(), recorder=self._context.recorder)
+            saved = holdings.save(tx, self._repo_id, batch, now=self._context.clock(), recorder=self._context.recorder)
         self._total.added += saved.added
         self._total.updated += saved.updated
         self._total.unit_ids |= saved.unit_ids
@@ -298,7 +298,7 @@ class _Run:
                 gone -= {unit.id for unit in held if unit.id in gone and catalogue.keeps(unit)}
             if not (catalogue.proves_empty or self._config.get("allow_empty")):
                 self._refuse_emptying(tx.connection, gone)
-            return units.let_go(tx, self._repo_id, gone, now=self._context.clock(), recorder=self._context.recorder)
+            return holdings.let_go(tx, self._repo_id, gone, now=self._context.clock(), recorder=self._context.recorder)
 
     def _refuse_emptying(self, connection: Connection, gone: set[str]) -> None:
         """Refuse to remove everything, or all units of the main type, because of an empty list.
@@ -323,7 +323,9 @@ class _Run:
         if not surplus:
             return 0
         with self._database.write() as tx:
-            return units.let_go(tx, self._repo_id, surplus, now=self._context.clock(), recorder=self._context.recorder)
+            return holdings.let_go(
+                tx, self._repo_id, surplus, now=self._context.clock(), recorder=self._context.recorder
+            )
 
     def _known(self) -> dict[str, Any] | None:
         """Return the state that the content type kept, if neither configuration nor content changed since."""

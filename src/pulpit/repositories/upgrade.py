@@ -20,7 +20,7 @@ from pulpit.content.port import StoredFile
 from pulpit.errors import PulpitError
 from pulpit.repositories import inventory
 from pulpit.repositories.context import TaskContext
-from pulpit.store import event_log, publications, repositories, snapshots, units
+from pulpit.store import event_log, holdings, publications, repositories, snapshots
 from pulpit.store.repositories import Distributor
 
 _PUBLISHED: Final = "published"
@@ -70,7 +70,7 @@ def _take_over(context: TaskContext, distributor: Distributor, tree: dict[str, A
         counts = repositories.unit_counts(connection, distributor.repo_id).get(distributor.repo_id, {})
     context.storage.flush([*new, *(file.sha256 for file in documents)])
     with context.database.write() as tx:
-        units.lock_artifacts(tx)
+        holdings.lock_artifacts(tx)
         now = distributor.last_publish or context.clock()
         publication = publications.add(
             tx,

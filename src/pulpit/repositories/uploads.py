@@ -15,7 +15,7 @@ from pulpit.repositories.context import TaskContext
 from pulpit.storage.disk import FILE_MODE, disk_errors
 from pulpit.storage.port import Storage
 from pulpit.storage.scratch import Scratch
-from pulpit.store import repositories, units
+from pulpit.store import holdings, repositories, units
 from pulpit.store.units import NewUnit, Unit
 
 IN_STORAGE: Final = "storage:"
@@ -76,10 +76,10 @@ def import_file(  # noqa: PLR0917 - the order of the fields of an import request
     name = wanted.files[0].relative_path
     stored = StoredFile(relative_path=name, sha256=file.sha256, size=file.size)
     with context.database.write() as tx:
-        units.lock_artifacts(tx)
+        holdings.lock_artifacts(tx)
         if not context.storage.has(file.sha256, file.size):
             raise WorkFailed("The uploaded file was removed as an orphan while it was imported; import it again.")
-        saved = units.save(tx, repo_id, [_new(wanted, (stored,))], now=context.clock(), recorder=context.recorder)
+        saved = holdings.save(tx, repo_id, [_new(wanted, (stored,))], now=context.clock(), recorder=context.recorder)
         unit_id = next(iter(saved.unit_ids))
         if notes:
             units.note(tx, wanted.type_id, unit_id, notes)
@@ -92,7 +92,7 @@ def _keep(
     """Add units without files to a repository; return the first, which is the one that the notes are for."""
     content_type = context.importers_type(repo_id)
     with context.database.write() as tx:
-        units.lock_artifacts(tx)
+        holdings.lock_artifacts(tx)
         batches: dict[str, list[NewUnit]] = {repo_id: []}
         for unit in wanted:
             whole, places = unit, [repo_id]
@@ -109,7 +109,7 @@ def _keep(
             for place in places:
                 batches.setdefault(place, []).append(_new(whole, ()))
         for place, batch in batches.items():
-            units.save(tx, place, batch, now=context.clock(), recorder=context.recorder)
+            holdings.save(tx, place, batch, now=context.clock(), recorder=context.recorder)
         first = batches[repo_id][0]
         (kept,) = units.find(tx.connection, {(first.type_id, units.key_digest(first.key))}).values()
         if notes:

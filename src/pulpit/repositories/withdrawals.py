@@ -13,7 +13,7 @@ from pulpit.content.port import Catalogue, WantedUnit, Withdrawal
 from pulpit.events import MOST_CHANGES, UNIT_WITHDRAWN
 from pulpit.repositories.context import TaskContext
 from pulpit.repositories.publish import stored
-from pulpit.store import units
+from pulpit.store import holdings, units
 from pulpit.store.units import Identity, Unit
 
 
@@ -41,7 +41,7 @@ class Withdrawals:
         with self._context.database.write() as tx:
             found = self._found(tx.connection, catalogue)
             how = {unit.id: withdrawal.how for unit, withdrawal in found}
-            new = units.note_withdrawn(tx, self._repo_id, how, offered) & self._held_before
+            new = holdings.note_withdrawn(tx, self._repo_id, how, offered) & self._held_before
             recorder = self._context.recorder
             told: dict[tuple[str, Withdrawal], list[dict[str, object]]] = {}
             for unit, withdrawal in found:
@@ -62,9 +62,8 @@ class Withdrawals:
 
     def _found(self, connection: Connection, catalogue: Catalogue) -> list[tuple[Unit, Withdrawal]]:
         found: list[tuple[Unit, Withdrawal]] = []
-        identities = list(self._listed)
-        for start in range(0, len(identities), units.MOST_AT_ONCE):
-            known = units.find(connection, identities[start : start + units.MOST_AT_ONCE])
+        for portion in units.portions(self._listed):
+            known = units.find(connection, portion)
             found += [(unit, self._listed[identity]) for identity, unit in known.items()]
         if catalogue.withdrawn is not None:
             for held in units.held(connection, self._repo_id):

@@ -20,7 +20,7 @@ from pulpit.repositories.uploads import IN_STORAGE
 from pulpit.server.check_database import BY_STARTING, PUBLISH_AGAIN, SYNC_AGAIN, Finding, Inspection, Repair
 from pulpit.storage.port import Kept as InStorage
 from pulpit.storage.scratch import Scratch
-from pulpit.store import audit, publications, units, uploads
+from pulpit.store import audit, holdings, publications, units, uploads
 from pulpit.store.audit import Kept
 from pulpit.store.publications import Publication
 from pulpit.store.tasks import RUNNING, WAITING, search
@@ -59,7 +59,7 @@ def _missing(
         if flaw is None:
             continue
         with inspection.context.database.write() as tx:  # does any unit still use it?
-            units.lock_artifacts(tx)
+            holdings.lock_artifacts(tx)
             uses = audit.uses(tx.connection, file.sha256)
         needing = [] if uses else _published_with(inspection, file.sha256)
         if not (uses or needing) or _flaw(inspection, file) is None:

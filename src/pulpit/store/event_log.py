@@ -12,9 +12,10 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
 
 from pulpit.events import Event
+from pulpit.store.columns import read_time, stored_time
 from pulpit.store.database import Transaction
 from pulpit.store.driver import execute, inserting
-from pulpit.store.schema import dead_letters, events, idempotency_keys, listeners, read_time, stored_time
+from pulpit.store.schema import dead_letters, events, idempotency_keys, listeners
 
 SCANNED_AT_ONCE: Final = 20_000
 """Events that one search examines."""

@@ -5,22 +5,20 @@ publication. What it showed before is recorded with the time, so that clients ca
 is possible.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
 from pulpit.errors import MissingResource, WorkFailed
 from pulpit.ids import object_id
 from pulpit.store.database import Transaction
 from pulpit.store.schema import artifacts, former_publications, places, publications, repositories
-from pulpit.store.units import StoredFile, kept
+from pulpit.store.units import StoredFile, kept, portions
 from pulpit.store.wakeups import Wakeup
 from pulpit.text import shown
-
-_PORTION: Final = 500
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +78,7 @@ class Shown:
 
 
 def add(tx: Transaction, repo_id: str, files: Sequence[StoredFile], *, now: datetime, **columns: Any) -> Publication:
-    """Add a publication with the repository's next number; `units.lock_artifacts` first.
+    """Add a publication with the repository's next number; `holdings.lock_artifacts` first.
 
     Args:
         tx: the transaction that also shows it.
@@ -108,7 +106,7 @@ def add(tx: Transaction, repo_id: str, files: Sequence[StoredFile], *, now: date
 def unrecorded(connection: Connection, files: Iterable[StoredFile]) -> list[StoredFile]:
     """Return those of the files that the database does not refer to yet, each once."""
     by_digest = {file.sha256: file for file in files}
-    for portion in _portions(list(by_digest)):
+    for portion in portions(list(by_digest)):
         for sha256 in kept(connection, portion):
             del by_digest[sha256]
     return list(by_digest.values())
@@ -154,7 +152,7 @@ def take_down(tx: Transaction, path: str) -> None:
     """Let a place show nothing, and remove the publications that only it needed."""
     needed = [publication.id for publication in (at(tx.connection, path), *former(tx.connection, path)) if publication]
     hide(tx, path)
-    for ids in _portions(needed):
+    for ids in portions(needed):
         remove_unneeded(tx, publications.c.id.in_(ids))
 
 
@@ -171,7 +169,7 @@ def prune(tx: Transaction, path: str, *, keep: int, hidden_before: datetime) -> 
     former = select(columns.publication_id, columns.hidden_at).where(columns.path == path)
     rows = tx.connection.execute(former.order_by(columns.hidden_at.desc(), columns.publication_id.desc())).all()
     over = [row.publication_id for row in rows[max(keep - 1, 0) :] if row.hidden_at <= hidden_before]
-    for ids in _portions(over):
+    for ids in portions(over):
         tx.connection.execute(
             delete(former_publications).where((columns.path == path) & columns.publication_id.in_(ids))
         )
@@ -243,14 +241,14 @@ def get(connection: Connection, repo_id: str, number: int) -> Publication:
     if row is None:
         known = connection.execute(select(repositories.c.id).where(repositories.c.id == repo_id)).scalar()
         raise MissingResource(**({"publication": str(number)} if known else {"repository": repo_id}))
-    return _publication(row)
+    return Publication(**row)
 
 
 def at(connection: Connection, path: str) -> Publication | None:
     """The publication that a place shows."""
     joined = select(publications).join(places, places.c.publication_id == publications.c.id)
     row = connection.execute(joined.where(places.c.path == path)).mappings().one_or_none()
-    return _publication(row) if row else None
+    return Publication(**row) if row else None
 
 
 def former(connection: Connection, path: str, *, since: datetime | None = None) -> list[Publication]:
@@ -260,19 +258,19 @@ def former(connection: Connection, path: str, *, since: datetime | None = None) 
     joined = joined.where(columns.path == path).order_by(columns.hidden_at.desc(), publications.c.number.desc())
     if since is not None:
         joined = joined.where(columns.hidden_at > since)
-    return [_publication(row) for row in connection.execute(joined).mappings()]
+    return [Publication(**row) for row in connection.execute(joined).mappings()]
 
 
 def of_repository(connection: Connection, repo_id: str) -> list[Publication]:
     """The publications of a repository, the newest first."""
     wanted = select(publications).where(publications.c.repo_id == repo_id).order_by(publications.c.number.desc())
-    return [_publication(row) for row in connection.execute(wanted).mappings()]
+    return [Publication(**row) for row in connection.execute(wanted).mappings()]
 
 
 def every(connection: Connection) -> list[Publication]:
     """All publications, by repository and number."""
     wanted = select(publications).order_by(publications.c.repo_id, publications.c.number)
-    return [_publication(row) for row in connection.execute(wanted).mappings()]
+    return [Publication(**row) for row in connection.execute(wanted).mappings()]
 
 
 def places_of(connection: Connection, distributor_object_id: str) -> list[Place]:
@@ -338,12 +336,3 @@ def _note_former(tx: Transaction, path: str, publication_id: str, now: datetime)
     this = (former_publications.c.path == path) & (former_publications.c.publication_id == publication_id)
     tx.connection.execute(delete(former_publications).where(this))
     tx.connection.execute(insert(former_publications).values(path=path, publication_id=publication_id, hidden_at=now))
-
-
-def _publication(row: RowMapping | Mapping[str, Any]) -> Publication:
-    return Publication(**row)
-
-
-def _portions(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for first in range(0, len(ids), _PORTION):
-        yield ids[first : first + _PORTION]

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from pulpit.errors import DuplicateResource, MissingResource
 from pulpit.ids import object_id
-from pulpit.store import event_log, publications, units
+from pulpit.store import event_log, holdings, publications, units
 from pulpit.store.database import Transaction
 from pulpit.store.schema import associations, distributors, importers, repositories, schedules
 
@@ -184,11 +184,9 @@ def distributor_configs(connection: Connection, object_ids: Collection[str]) -> 
     """The configurations of those of the distributors that exist, by object id."""
     columns = distributors.c
     wanted = select(columns.object_id, columns.config)
-    every = sorted(object_ids)
-    portions = (every[start : start + units.MOST_AT_ONCE] for start in range(0, len(every), units.MOST_AT_ONCE))
     return {
         row.object_id: row.config
-        for portion in portions
+        for portion in units.portions(object_ids)
         for row in connection.execute(wanted.where(columns.object_id.in_(portion)))
     }
 
@@ -252,7 +250,7 @@ def remove_distributor(tx: Transaction, repo_id: str, distributor_id: str) -> No
 
 def remove(tx: Transaction, repo_id: str) -> None:
     """Delete a repository with everything that belongs to it and that it published; its units stay, as orphans."""
-    units.lock_artifacts(tx)
+    holdings.lock_artifacts(tx)
     for found in distributors_of(tx.connection, repo_id):
         publications.remove_of_distributor(tx, found.object_id)
     event_log.lock(tx)

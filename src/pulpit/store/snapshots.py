@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Text, cast, func, select, type_coerce
 
 from pulpit.store.schema import associations, units
-from pulpit.store.units import MOST_AT_ONCE
+from pulpit.store.units import portions
 
 
 def versions(connection: Connection, repo_id: str) -> Sequence[str]:
@@ -34,8 +34,7 @@ def keys(connection: Connection, repo_id: str, type_ids: Sequence[str]) -> Itera
 def details(connection: Connection, unit_ids: Sequence[str]) -> Iterator[tuple[dict[str, Any], bytes]]:
     """Yield key and detail of these units, in this order, read in portions."""
     wanted = select(units.c.id, units.c.key, units.c.detail)
-    for start in range(0, len(unit_ids), MOST_AT_ONCE):
-        portion = unit_ids[start : start + MOST_AT_ONCE]
+    for portion in portions(unit_ids):
         rows = connection.execute(wanted.where(units.c.id.in_(portion)))
         found = {unit_id: (key, detail or b"") for unit_id, key, detail in rows}
         yield from (found[unit_id] for unit_id in portion)
@@ -50,8 +49,7 @@ def snapshot(connection: Connection, unit_ids: Sequence[str], known: Iterable[by
     columns = units.c
     wanted = select(columns.type_id, columns.id, type_coerce(columns.key, Text))
     new = [unit_id for unit_id in unit_ids if unit_id not in lines]
-    for start in range(0, len(new), MOST_AT_ONCE):
-        portion = new[start : start + MOST_AT_ONCE]
+    for portion in portions(new):
         for type_id, unit_id, key in connection.execute(wanted.where(columns.id.in_(portion))):
             lines[unit_id] = f"{type_id}\t{unit_id}\t{key}\n".encode()
     return [lines[unit_id] for unit_id in unit_ids]

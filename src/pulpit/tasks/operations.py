@@ -153,7 +153,9 @@ async def copy_chosen_units(work: Work) -> Completion:
     arguments, wanted = work.task.arguments, frozenset(work.task.arguments["unit_ids"])
     source_id, target_id = arguments["source_repo_id"], arguments["repo_id"]
     options = arguments.get("override_config") or {}
-    copied = await copy_units(work.context, source_id, target_id, None, lambda held: held.unit.id in wanted, options)
+    copied = await in_thread(
+        copy_units, work.context, source_id, target_id, None, lambda held: held.unit.id in wanted, options
+    )
     return Completion(state=tasks.FINISHED, result=successful(target_id, copied))
 
 
@@ -161,7 +163,7 @@ async def remove_chosen_units(work: Work) -> Completion:
     """Remove units from a repository."""
     wanted = frozenset(work.task.arguments["unit_ids"])
     repo_id = work.task.arguments["repo_id"]
-    removed = await remove_units(work.context, repo_id, None, lambda held: held.unit.id in wanted)
+    removed = await in_thread(remove_units, work.context, repo_id, None, lambda held: held.unit.id in wanted)
     return Completion(state=tasks.FINISHED, result=successful(repo_id, removed))
 
 

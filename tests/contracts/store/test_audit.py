@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from pulpit.clock import system_clock
 from pulpit.fire import fire
-from pulpit.store import audit, dead_letters, history, listeners, repositories, tasks, units
+from pulpit.store import audit, dead_letters, history, holdings, listeners, repositories, tasks
 from pulpit.store.database import Database
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.store.units import NewUnit, StoredFile
@@ -35,7 +35,7 @@ def hold_a_file(database: Database) -> None:
         repositories.add(tx, "zoo", display_name=None, description=None, notes={}, now=THEN)
         file = StoredFile(relative_path="a.iso", sha256=SHA256, size=3)
         unit = NewUnit(type_id="iso", key={}, metadata={}, files=(file,), slot=None)
-        units.save(tx, "zoo", [unit], now=THEN, recorder=NOBODY)
+        holdings.save(tx, "zoo", [unit], now=THEN, recorder=NOBODY)
 
 
 def test_kept_files_are_found_by_the_folder_that_they_are_in(database: Database) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import delete
 
 from pulpit.clock import system_clock
 from pulpit.fire import fire
-from pulpit.store import changes, repositories, units
+from pulpit.store import changes, holdings, repositories, units
 from pulpit.store.changes import Change, Counts, Description, Recorder
 from pulpit.store.database import Database, Transaction
 from pulpit.store.schema import events
@@ -33,10 +33,10 @@ def told(database: Database, task_id: str, *batch: NewUnit, gone: str = "") -> i
     )
     now = system_clock()
     with database.write() as tx:
-        units.lock_artifacts(tx)
-        units.save(tx, "zoo", batch, now=now, recorder=recorder)
+        holdings.lock_artifacts(tx)
+        holdings.save(tx, "zoo", batch, now=now, recorder=recorder)
         ids = [held.unit.id for held in units.held(tx.connection, "zoo") if held.unit.key["name"] == gone]
-        units.let_go(tx, "zoo", ids, now=now, recorder=recorder)
+        holdings.let_go(tx, "zoo", ids, now=now, recorder=recorder)
         event = fire(tx, "repo.content.update", {"repo_id": "zoo"}, clock=lambda: now)
         for made in changes.untold(tx.connection, task_id).values():
             changes.tell(tx, made.id, event.number)
@@ -84,10 +84,10 @@ def test_who_writes_what_a_repository_holds_waits_for_those_who_change_units_in_
     recorder = Recorder(task_id=None, describe=lambda _type, key, _metadata: Description(name=key["name"]))
 
     def let_go(tx: Transaction) -> None:
-        units.let_go(tx, "zoo", ["0" * 24], now=system_clock(), recorder=recorder)
+        holdings.let_go(tx, "zoo", ["0" * 24], now=system_clock(), recorder=recorder)
 
     def withdraw(tx: Transaction) -> None:
-        units.note_withdrawn(tx, "zoo", {}, ())
+        holdings.note_withdrawn(tx, "zoo", {}, ())
 
     def remove(tx: Transaction) -> None:
         repositories.remove(tx, "zoo")
@@ -103,7 +103,7 @@ def test_who_writes_what_a_repository_holds_waits_for_those_who_change_units_in_
         ThreadPoolExecutor() as pool,
     ):
         with database.write() as tx:
-            units.lock_artifacts(tx)
+            holdings.lock_artifacts(tx)
             writers = [pool.submit(write, work) for work in (let_go, withdraw, remove)]
             until(lambda: tx.connection.execute(waiting).scalar() == len(writers), what="the others to wait")
         for writer in writers:

@@ -8,7 +8,7 @@ from sqlalchemy import delete
 
 from pulpit.clock import iso_micro, system_clock
 from pulpit.fire import fire
-from pulpit.store import changes, event_log, repositories, units
+from pulpit.store import changes, event_log, holdings, repositories, units
 from pulpit.store.changes import Description, Recorder
 from pulpit.store.schema import events
 from pulpit.store.units import NewUnit
@@ -24,9 +24,9 @@ def work(api: Api, task_id: str, *names: str, gone: bool = False) -> int:
         if gone:
             held = [one.unit for one in units.held(tx.connection, "zoo")]
             ids = [unit.id for unit in held if unit.key["name"] in names]
-            units.let_go(tx, "zoo", ids, now=now, recorder=recorder)
+            holdings.let_go(tx, "zoo", ids, now=now, recorder=recorder)
         else:
-            units.save(tx, "zoo", batch, now=now, recorder=recorder)
+            holdings.save(tx, "zoo", batch, now=now, recorder=recorder)
         event = fire(tx, "repo.content.update", {"repo_id": "zoo"}, clock=lambda: now)
         for made in changes.untold(tx.connection, task_id).values():
             changes.tell(tx, made.id, event.number)

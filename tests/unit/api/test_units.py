@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pulpit.store import repositories, tasks, units
+from pulpit.store import holdings, repositories, tasks
 from pulpit.store.units import NewUnit, StoredFile
 from support.api import V2, Api
 from support.database import NOBODY
@@ -24,9 +24,9 @@ def new(name: str, size: int, type_id: str = "rpm") -> NewUnit:
 def zoo(api: Api) -> str:
     api.client.post(f"{V2}/repositories/", json={"id": "zoo"})
     with api.database.write() as tx:
-        units.lock_artifacts(tx)
+        holdings.lock_artifacts(tx)
         batch = [new("bear", 3), new("ant", 1), new("cat", 2), new("readme", 4, "iso")]
-        units.save(tx, "zoo", batch, now=CREATED, recorder=NOBODY)
+        holdings.save(tx, "zoo", batch, now=CREATED, recorder=NOBODY)
     return f"{V2}/repositories/zoo/"
 
 

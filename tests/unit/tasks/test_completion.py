@@ -11,7 +11,7 @@ from pulpit.clock import system_clock
 from pulpit.errors import WorkFailed
 from pulpit.events import SYNC_START
 from pulpit.fire import fire
-from pulpit.store import changes, history, repositories, tasks, units
+from pulpit.store import changes, history, holdings, repositories, tasks
 from pulpit.store.changes import Description, Recorder
 from pulpit.store.database import Database
 from pulpit.store.history import Ending
@@ -79,7 +79,7 @@ def test_what_a_killed_upload_had_changed_is_told_once(database: Database) -> No
         task = tasks.claim(tx, "worker-0.aa@here", now=system_clock())
         assert task
         unit = NewUnit(type_id="iso", key={"name": "ant"}, metadata={}, files=(), slot=None)
-        units.save(tx, "zoo", [unit], now=system_clock(), recorder=replace(recorder, task_id=task.id))
+        holdings.save(tx, "zoo", [unit], now=system_clock(), recorder=replace(recorder, task_id=task.id))
     for _ in range(2):
         sweep(database, "@here", "The worker died (signal 9).", system_clock, most_changes=0)
     [event] = [event for event in log(database) if event.event_type == "repo.content.update"]

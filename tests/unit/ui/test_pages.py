@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pulpit.fire import fire
-from pulpit.store import history, repositories, schedules, tasks, units
+from pulpit.store import history, holdings, repositories, schedules, tasks
 from pulpit.store.history import Ending
 from pulpit.store.tasks import EndedTask
 from pulpit.store.units import NewUnit
@@ -31,7 +31,7 @@ def repo_id(admin: Page, request: pytest.FixtureRequest) -> str:
             NewUnit(type_id="iso", key={"name": name, "checksum": made, "size": 1}, metadata={}, files=(), slot=name)
             for name in (f"owl{HOSTILE}.iso", "100%.iso")
         ]
-        units.save(tx, made, batch, now=now, recorder=NOBODY)
+        holdings.save(tx, made, batch, now=now, recorder=NOBODY)
     return made
 
 

@@ -1,17 +1,12 @@
-"""Index pages in both forms: HTML (PEP 503, 592, 629) and JSON (PEP 691, 700), with PEP 740 and 792.
-
-The start tags of a page are parsed in time linear in its size: the standard library's parser takes half a minute for
-64 KiB of `<a <a <a …`, and pages are untrusted.
-"""
+"""Index pages in both forms: HTML (PEP 503, 592, 629) and JSON (PEP 691, 700), with PEP 740 and 792."""
 
 import codecs
 import hashlib
-import html
 import json
 import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
@@ -20,6 +15,7 @@ from pulpit.clock import iso_micro
 from pulpit.content.limits import MIB
 from pulpit.content.port import BadFeed, Checksum, LeftOut
 from pulpit.content.python import distributions
+from pulpit.content.python.markup import BadMarkup, Tag, start_tags
 from pulpit.content.python.status import ProjectStatus
 from pulpit.text import blanked, shown
 
@@ -32,7 +28,6 @@ _MOST_VALUES: Final = 1_000_000
 _EPOCH: Final = 1970
 _LONGEST_URL: Final = 4096
 _LONGEST_TEXT: Final = 1000
-_MOST_TEXT: Final = 300
 _DIGITS: Final = {name: hashlib.new(name, usedforsecurity=False).digest_size * 2 for name in (*STRONG, *WEAK)}
 """Hexadecimal digits of each algorithm in `hashlib`, the strongest first."""
 _HEXADECIMAL: Final = re.compile("[0-9a-f]+")
@@ -42,35 +37,6 @@ _STATUS_TAG: Final = "pypi:project-status"
 _REASON_TAG: Final = "pypi:project-status-reason"
 _UNSAFE_IN_URLS: Final = frozenset(' "<>\\^`{|}')
 _SAFE: Final = "".join(sorted(set(string.punctuation) - _UNSAFE_IN_URLS))
-
-MOST_TAG: Final = 64 * 1024
-"""Characters in one tag."""
-
-_NAME: Final = re.compile(r"[A-Za-z][^\s/>]*")
-_GAP: Final = re.compile(r"[\s/]*")
-_ATTRIBUTE: Final = re.compile(r"[^\s/>][^\s/>=]*")
-_EQUALS: Final = re.compile(r"\s*=\s*")
-_UNQUOTED: Final = re.compile(r"[^\s>]*")
-_RAW: Final = {
-    name: re.compile(rf"</{name}[\s/>]", re.IGNORECASE) for name in ("script", "style", "textarea", "title", "xmp")
-}
-"""Elements whose content is always text."""
-
-
-class BadMarkup(ValueError):
-    """The page cannot be parsed; the text is the end of a sentence about it."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tag:
-    """A start tag; names in lower case, character references in values resolved, `""` for no value.
-
-    `text` is what follows up to the next tag, cut when it is long.
-    """
-
-    name: str
-    attributes: Mapping[str, str]
-    text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -416,82 +382,3 @@ def _moment(value: Any) -> str | None:
         return iso_micro(moment) if moment is not None and known else None
     except (ValueError, OverflowError):
         return None
-
-
-def start_tags(text: str) -> Iterator[Tag]:
-    """Yield every start tag outside comments and raw text.
-
-    Raises:
-        BadMarkup: the page ends within a tag or comment, or a tag is too long.
-    """
-    place = 0
-    while (place := text.find("<", place)) >= 0:
-        name = _NAME.match(text, place + 1)
-        if name is None:
-            place = _past(text, place)
-            continue
-        tag, place = _tag(text, name)
-        yield replace(tag, text=_plain(text[place : place + _MOST_TEXT].partition("<")[0]))
-        raw = _RAW.get(tag.name)
-        if raw:
-            end = raw.search(text, place)
-            place = end.start() if end else len(text)
-
-
-def _past(text: str, place: int) -> int:
-    """Return the end of a comment, declaration or end tag; a `<` that starts nothing is text."""
-    following = text[place + 1 : place + 2]
-    if text.startswith("<!--", place):
-        return _after(text, "-->", place + 2)
-    return _after(text, ">", place + 1) if following in {"!", "?", "/"} and following else place + 1
-
-
-def _after(text: str, what: str, place: int) -> int:
-    end = text.find(what, place)
-    if end < 0:
-        raise BadMarkup("it ends in the middle of a tag")
-    return end + len(what)
-
-
-def _tag(text: str, name: re.Match[str]) -> tuple[Tag, int]:
-    """Parse a tag; also return where it ends."""
-    attributes: dict[str, str] = {}
-    place = name.end()
-    while True:
-        place = _end_of(_GAP, text, place)
-        if place - name.start() > MOST_TAG:
-            raise BadMarkup(f"one of its tags has more than {MOST_TAG} characters")
-        if text.startswith(">", place):
-            return Tag(name=name[0].lower(), attributes=attributes), place + 1
-        attribute = _ATTRIBUTE.match(text, place)
-        if attribute is None:
-            raise BadMarkup("it ends in the middle of a tag")
-        value, place = _value(text, attribute.end())
-        attributes.setdefault(attribute[0].lower(), value)
-
-
-def _value(text: str, place: int) -> tuple[str, int]:
-    equals = _EQUALS.match(text, place)
-    if equals is None:
-        return "", place
-    place = equals.end()
-    quote = text[place : place + 1]
-    if quote in {'"', "'"}:
-        end = _after(text, quote, place + 1)
-        return _plain(text[place + 1 : end - 1]), end
-    end = _end_of(_UNQUOTED, text, place)
-    return _plain(text[place:end]), end
-
-
-def _end_of(pattern: re.Pattern[str], text: str, place: int) -> int:
-    """Return the end of a pattern that may match the empty string."""
-    found = pattern.match(text, place)
-    return found.end() if found else place
-
-
-def _plain(value: str) -> str:
-    """Resolve character references; one of thousands of digits stays as it is."""
-    try:
-        return html.unescape(value)
-    except ValueError:
-        return value
