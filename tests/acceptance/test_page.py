@@ -1,4 +1,4 @@
-"""The page in a real browser, with a real server behind it: what people do there, and what they see of it.
+"""The page in a real browser and with a real server: every form and view that people use.
 
 `PULPIT_SCREENSHOTS=folder` has each page's picture put there.
 """

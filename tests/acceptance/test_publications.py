@@ -1,4 +1,4 @@
-"""Versions of what is published, through the real server: looked at, compared, promoted, gone back to, held."""
+"""Publications through the real server: listed, compared, promoted, rolled back, pinned."""
 
 import hashlib
 import subprocess

@@ -1,4 +1,4 @@
-"""dnf and pip in a loop while what they read is published again and again: neither sees an error.
+"""dnf and pip read in a loop a repository that is republished all the time: neither sees an error.
 
 `PULPIT_PUBLISHES` makes it longer.
 """

@@ -1,4 +1,4 @@
-"""An index of Python packages through the whole server: made as Pulp 2's client did, synced, served to pip."""
+"""A Python index through the whole server: created as by Pulp 2's client, synced, and served to pip."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Two servers on one PostgreSQL and one storage: any of them answers anything, and workers take whatever there is."""
+"""Two servers on one PostgreSQL and one storage: each serves every request, and every worker takes every task."""
 
 import base64
 import subprocess

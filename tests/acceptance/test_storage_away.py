@@ -1,4 +1,4 @@
-"""A storage that is away, refuses, breaks off or is shared: 503 with a reason, and never a wrong byte."""
+"""A storage that is unavailable, rejects requests or breaks off: 503 with a reason, and never wrong data."""
 
 import contextlib
 import http.client

@@ -1,4 +1,4 @@
-"""The broker, a worker or the server is killed: nothing is lost and every start has its finish."""
+"""The broker, a worker or the server is killed: no event is lost, and every start event has a finish event."""
 
 import os
 import signal

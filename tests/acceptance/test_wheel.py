@@ -1,4 +1,4 @@
-"""What people install: the wheel and the sdist, in an empty environment, without the checkout and without git."""
+"""The wheel and the sdist, installed into an empty environment without the checkout and without git."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A yum repository through the whole server: made as the original client makes it, synced, and served to dnf."""
+"""A yum repository through the whole server: created as by the original client, synced, and served to dnf."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The documents say what the code does: what can be compared is compared."""
+"""The documentation agrees with the code, as far as it can be compared."""
 
 import importlib.util
 import re

@@ -1,4 +1,4 @@
-"""What a start does not wait for: modules that few requests need are imported by those that need them."""
+"""Modules that few requests need are not imported at the start."""
 
 import subprocess
 import sys

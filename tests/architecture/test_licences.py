@@ -1,4 +1,4 @@
-"""What is under Apache-2.0 says so and needs nothing that is under the GPL, but where docs/licences.md says so."""
+"""Files under Apache-2.0 say so and import none under the GPL, except where docs/licences.md allows it."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The report about the source counts what it says."""
+"""The counts of the report about the source."""
 
 from pathlib import Path
 

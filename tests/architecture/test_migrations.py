@@ -1,4 +1,4 @@
-"""The steps of the tables are one line: two written side by side would meet in somebody's database."""
+"""The migrations are a single chain, without branches."""
 
 import re
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Details of responses on which the original Pulp 2 client depends, one test for each.
 
-The client fails hard, often with a traceback, on shapes that look harmless; each test says which one it keeps away.
+The client fails, often with a traceback, on documents that look harmless; each test covers one of them.
 Traps 7 to 10 and 14 are about the content of reports and units: `support/original_client.py` looks for them in real
 syncs.
 """

@@ -1,4 +1,4 @@
-"""Schedules are written by people and programs: whatever they write is an interval that works, or one sentence."""
+"""Any text as an interval of a schedule: it is parsed, or rejected in one sentence."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Whatever an upstream sends as its manifest is either read or refused in a sentence."""
+"""Any bytes as a manifest: it is parsed, or rejected in one sentence."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,4 +1,4 @@
-"""Anything at all as an index or a distribution: it is read, or refused in one sentence; nothing else happens."""
+"""Any bytes as an index or a distribution: parsed, or rejected in one sentence."""
 
 import contextlib
 import gzip

@@ -1,4 +1,4 @@
-"""Anything at all as a yum list: it is read, or refused in one sentence; nothing else happens."""
+"""Any bytes as a yum list: parsed, or rejected in one sentence."""
 
 import contextlib
 import io

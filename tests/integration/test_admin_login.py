@@ -1,4 +1,4 @@
-"""`pulp-admin login` against a real server that speaks HTTPS: a session instead of a password, until it is over."""
+"""`pulp-admin login` against a real server that speaks HTTPS: the session replaces the password until it expires."""
 
 import stat
 import subprocess

@@ -1,4 +1,4 @@
-"""`pulp-admin` against a real server: the way of an administrator through a day."""
+"""`pulp-admin` against a real server: the usual commands of an administrator."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The API over a real socket, spoken to as plainly as the original client does: one connection per request."""
+"""The API over a real socket, with one connection per request as the original client does it."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The nginx of docs/operations.md, word for word but for ports and paths, in front of a server."""
+"""The nginx configuration of docs/operations.md, with other ports and paths, in front of a server."""
 
 import http.client
 import json

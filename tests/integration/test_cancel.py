@@ -1,4 +1,4 @@
-"""A task can be cancelled at any moment: it has one finish, nothing is half published, and the next one heals it."""
+"""Tasks cancelled at any moment: one finish event, nothing half published, and the next task completes the work."""
 
 import subprocess
 import sys

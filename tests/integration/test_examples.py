@@ -1,4 +1,4 @@
-"""The examples of the guide, as they stand there, against a real server."""
+"""The examples of the guide, unchanged, against a real server."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Exports that the server writes itself: only where it may, through no link, and whole."""
+"""Exports that the server writes: only below the export folder, never through a symbolic link, and complete."""
 
 import tarfile
 from collections.abc import Iterator

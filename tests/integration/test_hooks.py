@@ -1,4 +1,4 @@
-"""Hooks of a whole server: signed by openssl and sent by curl, and a loop of listener and hook that comes to an end."""
+"""Hooks of a whole server: signed by openssl and sent by curl, and a loop of listener and hook, which is stopped."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What the HTTP server takes from peers that nobody knows: bounded heads and times, no second request in a body."""
+"""Limits on unauthenticated HTTP clients: size and time of headers, number of connections, and no request smuggling."""
 
 import asyncio
 import base64

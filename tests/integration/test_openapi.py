@@ -1,4 +1,4 @@
-"""Both OpenAPI documents are true: requests made from them are answered as they say, and never by a 5xx."""
+"""Requests generated from both OpenAPI documents get the documented responses, and never a 5xx."""
 
 import os
 import subprocess

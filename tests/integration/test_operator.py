@@ -1,4 +1,4 @@
-"""The operator's day with a real server: failing listeners, dead letters, replays, the log, events from elsewhere."""
+"""An operator with a real server: failing listeners, dead letters, replays, the log, events of other systems."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""twine and uv send packages to a repository, from where pip gets them a moment later."""
+"""twine and uv upload packages to a repository, and pip installs them from it."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""A content type that another distribution brings: found by its entry point, and as good as our own."""
+"""A content type of another distribution: found by its entry point, and as capable as a built-in one."""
 
 import asyncio
 import hashlib

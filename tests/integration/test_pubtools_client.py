@@ -1,4 +1,4 @@
-"""pubtools-pulplib, a client of Pulp 2 that others wrote and use every day, against a real server and its workers."""
+"""pubtools-pulplib, a widely used client of Pulp 2, against a real server and its workers."""
 
 import io
 import urllib.request

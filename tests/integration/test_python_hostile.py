@@ -1,4 +1,4 @@
-"""Indexes of Python packages that lie, swell, and lead astray: a clear failure each, and readers see the old tree."""
+"""Hostile Python indexes: false data, endless pages, forbidden addresses; each fails clearly and the old tree stays."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""What an index says beside its files: the status of a project, provenance, and what it takes back."""
+"""What an index says besides its files: project status, provenance, and withdrawn files."""
 
 import hashlib
 import html

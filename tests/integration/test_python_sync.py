@@ -1,4 +1,4 @@
-"""Python packages of real indexes: what is taken, what is left, what is asked again."""
+"""Python packages of real indexes: which are mirrored, which are skipped, and which pages are requested again."""
 
 import hashlib
 import html

@@ -1,4 +1,4 @@
-"""The recipes of `docs/recipes.md`, as they stand there, against what each receiver checks."""
+"""The recipes of `docs/recipes.md`, unchanged, against what each receiver checks."""
 
 import asyncio
 import hashlib

@@ -1,4 +1,4 @@
-"""A worker is killed right before and right after each commit of its work, and what it left is put right."""
+"""A worker is killed right before and right after each commit, and what it left behind is repaired."""
 
 import signal
 import subprocess

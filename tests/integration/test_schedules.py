@@ -1,4 +1,4 @@
-"""Schedules in a real server: they run by themselves, go on after a restart, and tell when they give up."""
+"""Schedules in a real server: they run when due, continue after a restart, and report when they are disabled."""
 
 from collections.abc import Iterator
 from pathlib import Path

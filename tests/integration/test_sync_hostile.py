@@ -1,4 +1,4 @@
-"""Upstreams that fail, lie or attack: the sync ends as failed, says why, and harms nothing."""
+"""Upstreams that fail, send false data or attack: the sync fails with a reason and does no harm."""
 
 import asyncio
 import contextlib

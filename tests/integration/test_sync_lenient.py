@@ -1,4 +1,4 @@
-"""Upstreams that are odd but that curl and dnf read: they are mirrored, and nothing of a secret leaves its server."""
+"""Upstreams that are odd but that curl and dnf read: they are mirrored, and no secret is sent to another server."""
 
 import base64
 import gzip

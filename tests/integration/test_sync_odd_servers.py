@@ -1,4 +1,4 @@
-"""Servers that answer in their own way, each asked once for each file."""
+"""Servers with unusual responses: each file is requested once."""
 
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler

@@ -1,4 +1,4 @@
-"""Uploads, copies, removals, and what becomes of units that nobody holds."""
+"""Uploads, copies, removals, and units that no repository holds."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""A real proxy between Pulpit and its upstream: tinyproxy, asked for a page and for a tunnel."""
+"""A real proxy between Pulpit and its upstream: tinyproxy, with plain requests and with CONNECT."""
 
 import ssl
 import subprocess

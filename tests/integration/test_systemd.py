@@ -1,4 +1,4 @@
-"""The server as a service of systemd: what it tells by the notify protocol, and the units that are shipped."""
+"""The server as a systemd service: the notify protocol, and the units that are installed."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""A program with a token: `pulpit fire` and `pulpit tail` show it, and what may not be seen reaches no listener."""
+"""Tokens with `pulpit fire` and `pulpit tail`, and listeners that get only the events that their owner may see."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""API v1 on a real server: tests by the real way, dead letters sent again, waiting, streaming, and a full disk."""
+"""API v1 on a real server: tests of listeners, redelivery of dead letters, long polling, streams, and a full disk."""
 
 import base64
 import http.client

@@ -1,4 +1,4 @@
-"""Odd inputs that stumbled other mirrors, by their public reports: what clients can read is mirrored here."""
+"""Odd inputs on which other mirrors failed, from public bug reports: what clients can read is mirrored."""
 
 import hashlib
 import json

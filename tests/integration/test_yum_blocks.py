@@ -1,4 +1,4 @@
-"""Lists of packages that are made out of the last ones are those that a publish from nothing makes."""
+"""Package lists derived from the previous ones equal those of a publish from scratch."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""Copies that take along what belongs to the chosen: members of groups, packages of errata, what packages require."""
+"""Recursive copies: members of groups, packages of errata, and required packages."""
 
 from collections.abc import Iterator
 from pathlib import Path

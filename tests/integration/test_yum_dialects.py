@@ -1,4 +1,4 @@
-"""Lists as other tools write them, and as people break them: what dnf installs from them is mirrored."""
+"""Lists of other tools, and damaged ones: what dnf can install from them is mirrored."""
 
 import gzip
 import hashlib

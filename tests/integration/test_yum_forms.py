@@ -1,4 +1,4 @@
-"""Groups, categories, environments, language packs and errata by hand, in the forms of Pulp 2's client, read by dnf."""
+"""Groups, categories, environments, language packs and errata uploaded as by Pulp 2's client, and read by dnf."""
 
 from collections.abc import Iterator
 from pathlib import Path

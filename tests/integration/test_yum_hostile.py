@@ -1,4 +1,4 @@
-"""Yum upstreams that lie, swell, and lead astray: each ends as a clear failure, and readers see the old tree."""
+"""Hostile yum upstreams: false data, endless lists, forbidden addresses; each fails clearly and the old tree stays."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Yum upstreams that are odd and that dnf reads: what can be installed from them is mirrored, the rest is named."""
+"""Odd yum upstreams that dnf can read: what can be installed is mirrored, the rest is reported."""
 
 import bz2
 import gzip

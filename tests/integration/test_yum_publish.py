@@ -1,4 +1,4 @@
-"""Published yum repositories, read by the people that they are for: dnf installs, lists, and mirrors them."""
+"""Published yum repositories: dnf installs from them, lists them and mirrors them."""
 
 import bz2
 import contextlib

@@ -1,4 +1,4 @@
-"""What is published can be read, by dnf's own library: odd letters in packages, modules in every spelling of YAML."""
+"""dnf's own library reads what is published: odd characters in packages, modules in any YAML style."""
 
 import gzip
 from collections.abc import Iterator

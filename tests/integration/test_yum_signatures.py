@@ -1,4 +1,4 @@
-"""Signatures: of the list of lists, and of packages, each right, missing, of another key, or of other bytes."""
+"""Signatures of repomd.xml and of packages: valid, missing, by another key, or of other content."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

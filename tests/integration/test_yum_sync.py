@@ -1,4 +1,4 @@
-"""Syncing real packages from yum upstreams in every packing, and what their units say."""
+"""Syncs of real packages from yum upstreams in every compression, and the metadata of their units."""
 
 import hashlib
 from collections.abc import Iterator, Sequence

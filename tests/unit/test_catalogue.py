@@ -1,4 +1,4 @@
-"""The contract of events: whole, valid, and kept by whatever fires."""
+"""The event schemas are complete and valid, and every fired event matches its schema."""
 
 import jsonschema
 import pytest

@@ -1,4 +1,4 @@
-"""What a listener may ask for, and ids and pauses."""
+"""Validation of event types, and ids and backoff."""
 
 from datetime import timedelta
 

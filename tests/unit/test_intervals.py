@@ -1,4 +1,4 @@
-"""What schedules mean: the parts of an interval, and where its slots lie."""
+"""Intervals of schedules: their parts and their slots."""
 
 import itertools
 from datetime import UTC, datetime, timedelta

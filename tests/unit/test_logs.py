@@ -1,4 +1,4 @@
-"""Log lines: whatever a stranger wrote, one thing that happened is one line, and nothing steers a terminal."""
+"""Log lines: each record is one line without control characters, whatever text it contains."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The configuration: what is understood, what is refused and in which words."""
+"""The configuration: accepted values, rejected values, and the messages."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Untrusted texts and the system's errors, made fit for a person."""
+"""Untrusted texts and system errors in readable form."""
 
 import errno
 import socket

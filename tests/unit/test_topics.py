@@ -1,4 +1,4 @@
-"""Topic matching, row by row of what the brokers' own tests expect."""
+"""Topic matching, with the cases of the brokers' own tests."""
 
 import pytest
 from hypothesis import given

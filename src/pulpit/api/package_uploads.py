@@ -22,10 +22,10 @@ from python_multipart.multipart import parse_options_header
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.middleware import PACKAGES
 from pulpit.api.services import ACCEPTED, OK, Asking, Provided, Services
-from pulpit.api.v2.uploads import Uploads, queue_import, uploads_of
+from pulpit.api.v2.uploads import queue_import, uploads_of
 from pulpit.content.python.distributions import PACKAGE, parse_filename
 from pulpit.errors import InvalidValue, MalformedRequest, PulpitError, RequestTooLarge
-from pulpit.repositories.shared_uploads import SharedUploads
+from pulpit.repositories.pending_uploads import SharedUploads, Uploads
 from pulpit.store import repositories, tasks, units
 from pulpit.store.tasks import Task
 from pulpit.text import shown

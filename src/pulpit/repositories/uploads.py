@@ -4,8 +4,6 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,17 +21,6 @@ IN_STORAGE: Final = "storage:"
 NOTES: Final = "pulp_user_metadata"
 """A user's own metadata of a unit, beside the unit's."""
 _PIECE: Final = 1 << 20
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UploadLimits:
-    """Disk limits of uploads; sizes in bytes."""
-
-    piece: int = 256 * 2**20
-    whole: int = 64 * 2**30
-    count: int = 10_000
-    kept_for: timedelta = timedelta(days=7)
-    """An upload untouched for so long is deleted when the next one begins."""
 
 
 def import_file(  # noqa: PLR0917 - the order of the fields of an import request

@@ -15,6 +15,7 @@ from typing import Final
 from pulpit.repositories import inventory
 from pulpit.repositories.context import TaskContext
 from pulpit.repositories.orphans import PARTIALS_FOR, PREFIXES, STRAYS_FOR, Published, remove_strays
+from pulpit.repositories.pending_uploads import LINKED
 from pulpit.repositories.recovery import invalidate_file
 from pulpit.repositories.uploads import IN_STORAGE
 from pulpit.server.check_database import BY_STARTING, PUBLISH_AGAIN, SYNC_AGAIN, Finding, Inspection, Repair
@@ -25,7 +26,7 @@ from pulpit.store.audit import Kept
 from pulpit.store.publications import Publication
 from pulpit.store.tasks import RUNNING, WAITING, search
 from pulpit.tasks import queue
-from pulpit.tasks.recovery import QUEUED_UPLOADS, sweep_uploads
+from pulpit.tasks.recovery import sweep_uploads
 from pulpit.text import shown
 
 
@@ -149,10 +150,10 @@ def _uploads(inspection: Inspection) -> Iterator[Finding]:
                 rule="files.upload", subject=task.id, problem=problem, remedy="Cancel the task and upload it again."
             )
     wanted = {context.data_dir / task.arguments["path"] for task in waiting}
-    left = [path.name for path in _entries(context.data_dir / QUEUED_UPLOADS) if path not in wanted]
+    left = [path.name for path in _entries(context.data_dir / LINKED) if path not in wanted]
     if not inspection.is_served:
         repair = partial(sweep_uploads, context.database, context.data_dir)
-        yield from _left_over("files.queued", str(QUEUED_UPLOADS), left, "wait for no task", repair)
+        yield from _left_over("files.queued", str(LINKED), left, "wait for no task", repair)
 
 
 def _exists(context: TaskContext, path: str) -> bool:

@@ -8,14 +8,13 @@ from typing import Final
 
 from pulpit.clock import Clock
 from pulpit.events import MOST_CHANGES
+from pulpit.repositories.pending_uploads import LINKED
 from pulpit.store import tasks
 from pulpit.store.database import Database
 from pulpit.store.tasks import Task
 from pulpit.tasks import queue
 from pulpit.tasks.completion import end, lost
 
-QUEUED_UPLOADS: Final = Path("uploads", "queued")
-"""Below the data folder; whoever queues an import moves the file there."""
 LOOK_SPACING: Final = 15.0
 """Least seconds between two looks at the heartbeats of other servers."""
 LOOKS: Final = 4
@@ -77,7 +76,7 @@ def sweep_uploads(database: Database, data_dir: Path) -> int:
     with database.read() as connection:
         alive = tasks.search(connection, states=[tasks.WAITING, tasks.RUNNING])
     wanted = {data_dir / task.arguments["path"] for task in alive if task.task_type == queue.IMPORT_UPLOAD}
-    left = [path for path in (data_dir / QUEUED_UPLOADS).glob("*") if path not in wanted]
+    left = [path for path in (data_dir / LINKED).glob("*") if path not in wanted]
     for path in left:
         path.unlink(missing_ok=True)
     return len(left)

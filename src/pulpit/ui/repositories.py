@@ -9,7 +9,8 @@ from starlette.responses import Response
 from pulpit.api.v2 import distributors, importers, schedules
 from pulpit.api.v2 import repositories as v2
 from pulpit.api.v2 import tasks as v2_tasks
-from pulpit.api.v2.models import NewSchedule, PublishOrder, ScheduleChanges, SyncOrder
+from pulpit.api.v2.models import PublishOrder, SyncOrder
+from pulpit.api.v2.schedules import NewSchedule, ScheduleChanges
 from pulpit.errors import InvalidValue
 from pulpit.store import history, repositories, tasks, units
 from pulpit.store import schedules as stored_schedules

@@ -1,4 +1,4 @@
-"""The questions of `pulpit check` are answered alike by every database."""
+"""The queries of `pulpit check` return the same on every database."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What changed in repositories is written, told, counted and forgotten alike on both databases."""
+"""Changes of repositories are stored, reported, counted and deleted in the same way on both databases."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""The log: numbered without surprises, part of the transaction, read on from anywhere."""
+"""The event log: its numbers, its transactions, and reading from any position."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""What API v1 asks the store: pages of the log, keys of requests, letters to be sent again, tasks by state."""
+"""Queries of API v1: pages of the log, idempotency keys, dead letters to redeliver, tasks by state."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta

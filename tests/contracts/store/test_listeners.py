@@ -1,4 +1,4 @@
-"""Listeners, their positions and what is dead-lettered for them."""
+"""Listeners, their positions and their dead letters."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What a schedule promises: each slot once, none too often, and no more after too many failures."""
+"""Schedules: each slot runs once, and too many failures disable one."""
 
 import json
 import threading

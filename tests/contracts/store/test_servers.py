@@ -1,4 +1,4 @@
-"""Servers that share a PostgreSQL: who is alive, who delivers to whom, and who may have a name."""
+"""Servers that share a PostgreSQL: heartbeats, leases of listeners, and names that are taken."""
 
 import asyncio
 import socket

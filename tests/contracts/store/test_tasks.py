@@ -1,4 +1,4 @@
-"""The queue's promises: one task a resource at a time, in order, and nobody ends what is not theirs."""
+"""The task queue: one task per resource at a time, in order, and only its worker can end a task."""
 
 import threading
 import time

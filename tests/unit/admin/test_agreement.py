@@ -1,4 +1,4 @@
-"""What the server and its command must know alike, though neither imports the other."""
+"""Constants that the server and `pulp-admin` share without importing one another."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`pulp-admin auth user` on the wire and on the screen, lists as tables, and words for a slip of the pen."""
+"""`pulp-admin auth user`: its requests and output, lists as tables, and suggestions for mistyped commands."""
 
 import io
 from collections.abc import Callable

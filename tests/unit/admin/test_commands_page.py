@@ -1,4 +1,4 @@
-"""docs/commands.md names every command and option, and no other."""
+"""docs/commands.md has exactly the commands and options that exist."""
 
 from support.command_tables import PAGE, on_page, tables
 

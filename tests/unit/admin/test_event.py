@@ -1,4 +1,4 @@
-"""`pulp-admin event listener` on the wire and on the screen."""
+"""`pulp-admin event listener`: its requests and output."""
 
 import json
 from collections.abc import Callable

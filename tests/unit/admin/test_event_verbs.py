@@ -1,4 +1,4 @@
-"""What an operator does with listeners, dead letters and the log, on the wire and on the screen."""
+"""An operator's commands for listeners, dead letters and the log: requests and output."""
 
 import json
 from collections.abc import Callable

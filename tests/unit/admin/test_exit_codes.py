@@ -1,4 +1,4 @@
-"""What pulp-admin says and how it ends when something is wrong."""
+"""The messages and exit codes of pulp-admin for errors."""
 
 import socket
 import ssl

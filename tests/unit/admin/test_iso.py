@@ -1,4 +1,4 @@
-"""`pulp-admin iso repo`, `repo`, `tasks`, `orphan` and `status` on the wire and on the screen."""
+"""`pulp-admin iso repo`, `repo`, `tasks`, `orphan` and `status`: requests and output."""
 
 import hashlib
 import json

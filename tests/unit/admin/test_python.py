@@ -1,4 +1,4 @@
-"""`pulp-admin python repo` on the wire and on the screen."""
+"""`pulp-admin python repo`: requests and output."""
 
 from collections.abc import Callable
 from pathlib import Path

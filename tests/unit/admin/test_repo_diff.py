@@ -1,4 +1,4 @@
-"""What is different between two moments, of the changes that the server lists."""
+"""`repo diff`: the net difference between two moments."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`pulp-admin rpm repo` on the wire and on the screen."""
+"""`pulp-admin rpm repo`: requests and output."""
 
 from collections.abc import Callable
 from pathlib import Path

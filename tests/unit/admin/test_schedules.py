@@ -1,4 +1,4 @@
-"""`sync schedules` and `publish schedules` on the wire and on the screen."""
+"""`sync schedules` and `publish schedules`: requests and output."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Choosing, copying and removing units on the wire and on the screen."""
+"""Selecting, copying and removing units: requests and output."""
 
 from collections.abc import Callable
 from typing import Any

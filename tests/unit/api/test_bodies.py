@@ -1,4 +1,4 @@
-"""What is not a proper request is answered with Pulp's error body, whatever it is."""
+"""Every invalid request gets Pulp's error body."""
 
 import json
 from dataclasses import replace

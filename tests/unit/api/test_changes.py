@@ -1,4 +1,4 @@
-"""What changed in a repository, as the API tells it page by page."""
+"""The changes of a repository, page by page."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Consumers: what is not acknowledged comes again, and whoever falls behind is told."""
+"""Consumers: unacknowledged events come again, and a gap is reported."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""MongoDB's query language, as far as Pulp 2's clients speak it."""
+"""The part of MongoDB's query language that Pulp 2's clients use."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What GitHub, GitLab, Gitea and others post becomes events and syncs, once, if they know the secret."""
+"""Signed requests of GitHub, GitLab, Gitea and others fire events and start syncs, each once."""
 
 import hashlib
 import hmac

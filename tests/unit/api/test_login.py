@@ -1,4 +1,4 @@
-"""Who gets in, and who may do what."""
+"""Authentication and authorization."""
 
 import base64
 

@@ -1,4 +1,4 @@
-"""Numbers for Prometheus, and whether the server is well."""
+"""Prometheus metrics and health checks."""
 
 from dataclasses import replace
 

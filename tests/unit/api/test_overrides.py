@@ -1,4 +1,4 @@
-"""What `override_config` may hold: it is done, or refused by name; and limits are told as limits."""
+"""`override_config`: each key takes effect or is rejected by name."""
 
 from typing import Any
 

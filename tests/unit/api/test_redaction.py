@@ -1,4 +1,4 @@
-"""Which parts of a configuration are shown as stars, and what stars mean that are sent back."""
+"""Secrets are shown as asterisks, and asterisks that are sent back keep them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whatever changes something through the API fires an event, or is listed here with the reason why not."""
+"""Every operation that changes something fires an event, or is listed here with the reason why not."""
 
 from typing import Any, Final
 

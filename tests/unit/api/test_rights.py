@@ -1,4 +1,4 @@
-"""What a reader may do, for every operation that there is: look, search, log in, and nothing that changes anything."""
+"""For every operation, whether a reader may use it: reading, searching and logging in, and no change."""
 
 import re
 from collections.abc import Iterator

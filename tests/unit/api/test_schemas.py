@@ -1,4 +1,4 @@
-"""The contract of events as the API hands it out."""
+"""The event schemas that the API serves."""
 
 import jsonschema
 

@@ -1,4 +1,4 @@
-"""Searches by GET, with the criteria in the query, and what every search asks for."""
+"""Searches by GET with the criteria in the query."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Tasks as the original client looks for them."""
+"""Tasks, as the original client searches and shows them."""
 
 from typing import Any
 

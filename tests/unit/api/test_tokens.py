@@ -1,4 +1,4 @@
-"""Tokens: shown once, good for what their scopes say and their user may, and gone when they are revoked."""
+"""Tokens: shown once, limited by their scopes and by the rights of their user, and rejected once revoked."""
 
 import threading
 from collections.abc import Sequence

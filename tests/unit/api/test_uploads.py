@@ -1,4 +1,4 @@
-"""Uploads as `iso repo uploads upload` of the original client does them."""
+"""Uploads with the requests of the original client."""
 
 import asyncio
 import os
@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from pulpit.api.v2.uploads import Uploads
 from pulpit.clock import system_clock
 from pulpit.errors import ConflictingOperation, RequestTooLarge
-from pulpit.repositories.uploads import UploadLimits
+from pulpit.repositories.pending_uploads import UploadLimits, Uploads
 from pulpit.store import tasks
 from support.api import V2, Api
 

@@ -1,4 +1,4 @@
-"""Users: made, changed, removed, and never without an administrator."""
+"""Users: created, changed, deleted; there is always an administrator."""
 
 from typing import Any
 

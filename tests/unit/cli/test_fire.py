@@ -1,4 +1,4 @@
-"""`pulpit fire` and `pulpit tail` as programs, against a server that answers as told."""
+"""`pulpit fire` and `pulpit tail` as programs, against a server with prepared responses."""
 
 import json
 import signal

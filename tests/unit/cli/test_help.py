@@ -1,4 +1,4 @@
-"""Every command of both programs explains itself, which stands in for man pages."""
+"""Every command of both programs has a help text."""
 
 import click
 import pytest

@@ -1,4 +1,4 @@
-"""Standard input as batches of events."""
+"""Lines of standard input, gathered into batches of events."""
 
 import json
 import os

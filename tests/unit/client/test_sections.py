@@ -1,4 +1,4 @@
-"""Lists of commands say what each does, in whole sentences."""
+"""Lists of commands describe each in a whole sentence."""
 
 from collections.abc import Iterator
 

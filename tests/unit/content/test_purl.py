@@ -1,4 +1,4 @@
-"""Package URLs, judged by the reference library."""
+"""Package URLs, checked by the reference library."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What may stand in the configuration of an index of Python packages, and what names and versions it chooses."""
+"""The configuration of a Python repository, and which names and versions it selects."""
 
 from typing import Any
 

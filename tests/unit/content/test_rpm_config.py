@@ -1,4 +1,4 @@
-"""What may stand in the configuration of a yum repository: all that the original client sends, and nothing absurd."""
+"""The configuration of a yum repository: all that the original client sends is accepted, invalid values are not."""
 
 import subprocess
 import sys

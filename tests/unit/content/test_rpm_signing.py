@@ -1,4 +1,4 @@
-"""Signatures of lists: what programs may return, and what is never published."""
+"""Signing of lists: which results of the signing program are accepted."""
 
 import subprocess
 import tempfile

@@ -1,4 +1,4 @@
-"""Versions in rpm's order, and the texts that Pulp 2 compares instead."""
+"""Versions in rpm's order, and Pulp 2's sort keys for them."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Errata as they are published: with the packages and modules that a repository holds."""
+"""Published errata list only the packages and modules that the repository holds."""
 
 import pytest
 

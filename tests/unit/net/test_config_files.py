@@ -1,4 +1,4 @@
-"""When files that are watched are read again."""
+"""When watched files are read again."""
 
 import asyncio
 import contextlib

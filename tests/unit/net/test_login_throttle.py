@@ -1,4 +1,4 @@
-"""How guessing is slowed down, and nobody else."""
+"""Guessed passwords are slowed down, and no other logins."""
 
 import asyncio
 

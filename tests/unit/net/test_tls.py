@@ -1,4 +1,4 @@
-"""Certificates in files: each way in which they cannot be used is one sentence."""
+"""Certificates in files: every problem is one sentence."""
 
 import ssl
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""URLs that people give for the server to call."""
+"""Validation of the URLs that the server is to call."""
 
 from ipaddress import ip_address
 

@@ -1,4 +1,4 @@
-"""Exports: whole or not there, and from strangers nothing but what the list of files says."""
+"""Exports: complete or absent, and an import accepts exactly the listed files."""
 
 import hashlib
 import io

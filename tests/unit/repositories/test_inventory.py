@@ -1,4 +1,4 @@
-"""An inventory answers for every path and folder that it has, and for no other."""
+"""An inventory finds exactly the paths and folders that it has."""
 
 import io
 from pathlib import Path

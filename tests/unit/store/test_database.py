@@ -1,4 +1,4 @@
-"""Opening, migrating, waking and running out of room."""
+"""Opening and migrating a database, wakeups, and a full disk."""
 
 import asyncio
 import contextlib

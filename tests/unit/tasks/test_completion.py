@@ -1,4 +1,4 @@
-"""Every start has exactly one finish, whoever ends the task and however often."""
+"""Every start event has exactly one finish event, whoever ends the task and however often."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the results of copies and removals say of units, which Pulp 2's clients print."""
+"""The keys of units in the results of copies and removals, which Pulp 2's clients print."""
 
 from datetime import UTC, datetime
 

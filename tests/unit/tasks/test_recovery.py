@@ -1,24 +1,25 @@
-"""Files of imports that will never come are removed; those that a task waits for stay."""
+"""Uploaded files that no task needs are removed; those of waiting tasks stay."""
 
 from pathlib import Path
 
 from pulpit.clock import system_clock
+from pulpit.repositories.pending_uploads import LINKED
 from pulpit.store import tasks
 from pulpit.store.tasks import NewTask
 from pulpit.tasks import queue
-from pulpit.tasks.recovery import QUEUED_UPLOADS, sweep_uploads
+from pulpit.tasks.recovery import sweep_uploads
 from support.database import fresh
 
 
 def test_only_files_that_no_task_waits_for_are_removed(tmp_path: Path) -> None:
-    folder = tmp_path / QUEUED_UPLOADS
+    folder = tmp_path / LINKED
     folder.mkdir(parents=True)
     wanted, left = folder / "wanted", folder / "left"
     wanted.touch()
     left.touch()
     with fresh(tmp_path) as (database, _):
         with database.write() as tx:
-            arguments = {"path": str(QUEUED_UPLOADS / "wanted")}
+            arguments = {"path": str(LINKED / "wanted")}
             new = NewTask(task_type=queue.IMPORT_UPLOAD, arguments=arguments, tags=[], resource=None)
             tasks.add(tx, new, now=system_clock())
         assert sweep_uploads(database, tmp_path) == 1

@@ -1,4 +1,4 @@
-"""A worker that native code holds is ended by the kernel, and its task with a sentence."""
+"""The kernel ends a worker whose native code does not return; its task fails with a sentence."""
 
 import asyncio
 import json

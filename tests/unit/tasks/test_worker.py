@@ -1,4 +1,4 @@
-"""A worker obeys whenever an order comes, also before the task that it is about has begun."""
+"""A worker obeys orders at any time, even before the task that they name has begun."""
 
 import asyncio
 from collections.abc import Iterator

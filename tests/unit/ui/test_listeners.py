@@ -1,4 +1,4 @@
-"""Listeners on the page: the forms do what the command line beside them says, by the functions of the REST API."""
+"""Listeners on the page: each form does what the command shown beside it does."""
 
 import html
 import re

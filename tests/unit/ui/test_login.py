@@ -1,4 +1,4 @@
-"""Who gets into the page, who may do what there, and what a page of another site can make a browser do."""
+"""The page: login, rights, and protection against requests from other sites."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Tokens, hooks and consumers on the page: made and removed with the rights of the REST API, secrets shown once."""
+"""Tokens, hooks and consumers on the page: created and deleted by the rules of the REST API; secrets shown once."""
 
 import re
 

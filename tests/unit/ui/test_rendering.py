@@ -1,4 +1,4 @@
-"""What is written into pages: untrusted texts as text, sizes and times for the eye."""
+"""Rendering: untrusted text is escaped; sizes and times are readable."""
 
 from datetime import UTC, datetime
 

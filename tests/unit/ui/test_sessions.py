@@ -1,4 +1,4 @@
-"""The signed cookies of the page: what they prove, and when they end."""
+"""The signed session cookies of the page, and when they expire."""
 
 import stat
 from datetime import UTC, datetime, timedelta

@@ -6,7 +6,7 @@ endpoint, in Pulp 2's order; `SkipValidation` keeps their type in the descriptio
 
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, StrictBool, StrictInt, StrictStr
+from pydantic import BaseModel, Field, SkipValidation, StrictBool, StrictInt, StrictStr
 
 from pulpit.api.endpoints import Document
 
@@ -174,48 +174,6 @@ class ImporterChanges(BaseModel):
     importer_config: Config
 
 
-class NewSchedule(BaseModel):
-    """A new schedule; other keys are rejected, as in Pulp 2."""
-
-    model_config = ConfigDict(extra="forbid")
-    schedule: StrictStr
-    override_config: Config | None = None
-    failure_threshold: StrictInt | None = None
-    enabled: StrictBool = True
-
-
-class ScheduleChanges(BaseModel):
-    """A change of a schedule; an absent key is unchanged."""
-
-    model_config = ConfigDict(extra="forbid")
-    schedule: StrictStr | None = None
-    override_config: Config | None = None
-    failure_threshold: StrictInt | None = None
-    enabled: StrictBool | None = None
-
-
-class ScheduleDocument(Document):
-    """A schedule."""
-
-    id: str = Field(alias="_id")
-    href: str = Field(alias="_href")
-    schedule: str
-    enabled: bool
-    failure_threshold: int | None
-    consecutive_failures: int
-    first_run: str
-    last_run: str | None
-    last_run_at: str | None
-    next_run: str
-    remaining_runs: int | None
-    total_run_count: int
-    last_updated: float
-    args: list[str]
-    kwargs: dict[str, Any]
-    resource: str
-    task: str
-
-
 class DistributorDelta(BaseModel):
     """Changes of a distributor outside its configuration."""
 
@@ -246,47 +204,6 @@ class RepositoryDocument(Document):
     object_id: ObjectId = Field(alias="_id")
     importers: list[dict[str, Any]] = Field(default_factory=list)
     distributors: list[dict[str, Any]] = Field(default_factory=list)
-
-
-class NewGroup(BaseModel):
-    """A new group of repositories; other keys are rejected, as in Pulp 2."""
-
-    model_config = ConfigDict(extra="forbid")
-    id: StrictStr
-    display_name: StrictStr | None = None
-    description: StrictStr | None = None
-    repo_ids: list[StrictStr] | None = None
-    notes: dict[str, Any] | None = None
-    distributors: list[dict[str, Any]] | None = None
-
-
-class GroupChanges(BaseModel):
-    """A change of a group; an absent key is unchanged, a null note is deleted."""
-
-    model_config = ConfigDict(extra="forbid")
-    display_name: StrictStr | None = None
-    description: StrictStr | None = None
-    notes: dict[str, Any] | None = None
-
-
-class NewGroupDistributor(BaseModel):
-    """A distributor of a group, which Pulpit does not support."""
-
-    distributor_type_id: StrictStr
-    distributor_id: StrictStr | None = None
-    distributor_config: Config | None = None
-
-
-class RepositoryGroupDocument(Document):
-    """A group of repositories."""
-
-    id: str
-    display_name: str | None
-    description: str | None
-    repo_ids: list[str]
-    notes: dict[str, Any]
-    href: str = Field(alias="_href")
-    object_id: ObjectId = Field(alias="_id")
 
 
 class UserDocument(Document):
@@ -331,22 +248,6 @@ class PublishOrder(BaseModel):
 
     id: StrictStr
     override_config: Config | None = None
-
-
-class Connected(Document):
-    """Whether a part can be reached."""
-
-    connected: bool
-
-
-class StatusDocument(Document):
-    """The state of the server."""
-
-    api_version: str
-    versions: dict[str, str]
-    database_connection: Connected
-    messaging_connection: Connected
-    known_workers: list[dict[str, str]]
 
 
 class LoginDocument(Document):
@@ -413,35 +314,6 @@ class UserChanges(BaseModel):
     """An update of a user."""
 
     delta: UserDelta = Field(default_factory=UserDelta)
-
-
-class ImportOrder(BaseModel):
-    """An import of uploaded content as a unit."""
-
-    upload_id: StrictStr
-    unit_type_id: StrictStr
-    unit_key: dict[str, Any] | None = None
-    unit_metadata: dict[str, Any] | None = None
-    override_config: Config | None = None
-
-
-class UploadStarted(Document):
-    """A new, empty upload."""
-
-    upload_id: str
-    href: str = Field(alias="_href")
-
-
-class UploadDocument(UploadStarted):
-    """An upload and the number of bytes received."""
-
-    size: int
-
-
-class UploadIds(BaseModel):
-    """All uploads."""
-
-    upload_ids: list[str]
 
 
 class Orphan(BaseModel):

@@ -6,21 +6,13 @@ Pulp 2's group distributors (exports) are not part of Pulpit: there is no type o
 from typing import Any, Final
 
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, StrictStr
 from sqlalchemy import Connection
 
 from pulpit.api import criteria
-from pulpit.api.endpoints import Endpoints
+from pulpit.api.endpoints import Document, Endpoints
 from pulpit.api.services import CREATED, OK, Provided, QueriedCriteria, returns
-from pulpit.api.v2.models import (
-    V2,
-    GroupChanges,
-    NewGroup,
-    NewGroupDistributor,
-    PublishOrder,
-    RepositoryGroupDocument,
-    SearchBody,
-    Selection,
-)
+from pulpit.api.v2.models import V2, Config, ObjectId, PublishOrder, SearchBody, Selection
 from pulpit.api.v2.repositories import Parts, check_repository_id, merged_notes, searched
 from pulpit.errors import InvalidValue, MissingResource
 from pulpit.store import repository_groups
@@ -30,6 +22,47 @@ router: Final = Endpoints(prefix="/repo_groups", tags=["repository groups"])
 
 _ALWAYS: Final = ("id", "_id", "_href")
 _NO_DISTRIBUTORS: Final = "groups have no distributors here; publish each repository by its own."
+
+
+class NewGroup(BaseModel):
+    """A new group of repositories; other keys are rejected, as in Pulp 2."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: StrictStr
+    display_name: StrictStr | None = None
+    description: StrictStr | None = None
+    repo_ids: list[StrictStr] | None = None
+    notes: dict[str, Any] | None = None
+    distributors: list[dict[str, Any]] | None = None
+
+
+class GroupChanges(BaseModel):
+    """A change of a group; an absent key is unchanged, a null note is deleted."""
+
+    model_config = ConfigDict(extra="forbid")
+    display_name: StrictStr | None = None
+    description: StrictStr | None = None
+    notes: dict[str, Any] | None = None
+
+
+class NewGroupDistributor(BaseModel):
+    """A distributor of a group, which Pulpit does not support."""
+
+    distributor_type_id: StrictStr
+    distributor_id: StrictStr | None = None
+    distributor_config: Config | None = None
+
+
+class RepositoryGroupDocument(Document):
+    """A group of repositories."""
+
+    id: str
+    display_name: str | None
+    description: str | None
+    repo_ids: list[str]
+    notes: dict[str, Any]
+    href: str = Field(alias="_href")
+    object_id: ObjectId = Field(alias="_id")
 
 
 @router.post("/", responses=returns(CREATED, RepositoryGroupDocument, 400, 404, 409))

@@ -5,14 +5,15 @@ from datetime import datetime
 from typing import Any, Final
 
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 from sqlalchemy import Connection
 
 from pulpit import intervals
-from pulpit.api.endpoints import Endpoints
+from pulpit.api.endpoints import Document, Endpoints
 from pulpit.api.redaction import SECRET_KEYS, masked, merged
 from pulpit.api.services import CREATED, OK, Asking, Provided, Services, returns
 from pulpit.api.v2.importers import repository_changed
-from pulpit.api.v2.models import V2, NewSchedule, ScheduleChanges, ScheduleDocument
+from pulpit.api.v2.models import V2, Config
 from pulpit.clock import iso
 from pulpit.errors import InvalidValue, MissingResource
 from pulpit.store import repositories, schedules
@@ -29,6 +30,48 @@ _SCHEDULED_TASKS: Final = {
     schedules.PUBLISH: "pulp.server.tasks.repository.publish",
 }
 """Pulp 2's names; unused here."""
+
+
+class NewSchedule(BaseModel):
+    """A new schedule; other keys are rejected, as in Pulp 2."""
+
+    model_config = ConfigDict(extra="forbid")
+    schedule: StrictStr
+    override_config: Config | None = None
+    failure_threshold: StrictInt | None = None
+    enabled: StrictBool = True
+
+
+class ScheduleChanges(BaseModel):
+    """A change of a schedule; an absent key is unchanged."""
+
+    model_config = ConfigDict(extra="forbid")
+    schedule: StrictStr | None = None
+    override_config: Config | None = None
+    failure_threshold: StrictInt | None = None
+    enabled: StrictBool | None = None
+
+
+class ScheduleDocument(Document):
+    """A schedule."""
+
+    id: str = Field(alias="_id")
+    href: str = Field(alias="_href")
+    schedule: str
+    enabled: bool
+    failure_threshold: int | None
+    consecutive_failures: int
+    first_run: str
+    last_run: str | None
+    last_run_at: str | None
+    next_run: str
+    remaining_runs: int | None
+    total_run_count: int
+    last_updated: float
+    args: list[str]
+    kwargs: dict[str, Any]
+    resource: str
+    task: str
 
 
 class Schedules:

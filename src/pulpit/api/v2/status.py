@@ -7,10 +7,10 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from pulpit import __version__
-from pulpit.api.endpoints import Endpoints
+from pulpit.api.endpoints import Document, Endpoints
 from pulpit.api.monitoring import database_is_up
 from pulpit.api.services import OK, Provided, Services, returns
-from pulpit.api.v2.models import V2, StatusDocument
+from pulpit.api.v2.models import V2
 from pulpit.clock import iso
 from pulpit.errors import MissingResource
 
@@ -18,6 +18,22 @@ _status_router: Final = Endpoints(tags=["status"])
 
 PLATFORM_VERSION: Final = "2.21.5"
 """The last release of Pulp 2, whose API this is; scripts compare it."""
+
+
+class Connected(Document):
+    """Whether a part can be reached."""
+
+    connected: bool
+
+
+class StatusDocument(Document):
+    """The state of the server."""
+
+    api_version: str
+    versions: dict[str, str]
+    database_connection: Connected
+    messaging_connection: Connected
+    known_workers: list[dict[str, str]]
 
 
 @_status_router.get("/status/", responses={200: {"model": StatusDocument}})
@@ -39,9 +55,8 @@ async def read_status(services: Provided) -> JSONResponse:
 
 _types: Final = Endpoints(tags=["plug-ins"])
 
-Document = dict[str, Any]
-_LIST: Final = returns(OK, list[Document])
-_ONE: Final = returns(OK, Document, 404)
+_LIST: Final = returns(OK, list[dict[str, Any]])
+_ONE: Final = returns(OK, dict[str, Any], 404)
 
 
 @_types.get("/plugins/types/", responses=_LIST)
@@ -90,7 +105,7 @@ def read_distributor_type(type_id: str, services: Provided) -> JSONResponse:
     return JSONResponse(_named(_distributors(services), "distributor_type_id", type_id))
 
 
-def _type(type_id: str) -> Document:
+def _type(type_id: str) -> dict[str, Any]:
     return {
         "id": type_id,
         "display_name": type_id,
@@ -101,7 +116,7 @@ def _type(type_id: str) -> Document:
     }
 
 
-def _importers(services: Services) -> dict[str, Document]:
+def _importers(services: Services) -> dict[str, dict[str, Any]]:
     return {
         type_id: _plugin("importers", type_id, content_type.unit_type_ids)
         for type_id, content_type in sorted(services.content_types.items())
@@ -109,7 +124,7 @@ def _importers(services: Services) -> dict[str, Document]:
     }
 
 
-def _distributors(services: Services) -> dict[str, Document]:
+def _distributors(services: Services) -> dict[str, dict[str, Any]]:
     return {
         type_id: _plugin("distributors", type_id, content_type.unit_type_ids)
         for type_id, content_type in sorted(services.content_types.items())
@@ -117,13 +132,13 @@ def _distributors(services: Services) -> dict[str, Document]:
     }
 
 
-def _named(found: dict[str, Document], kind: str, type_id: str) -> Document:
+def _named(found: dict[str, dict[str, Any]], kind: str, type_id: str) -> dict[str, Any]:
     if type_id not in found:
         raise MissingResource(**{kind: type_id})
     return found[type_id]
 
 
-def _plugin(kind: str, type_id: str, unit_types: Collection[str]) -> Document:
+def _plugin(kind: str, type_id: str, unit_types: Collection[str]) -> dict[str, Any]:
     href = f"{V2}/plugins/{kind}/{type_id}/"
     return {"id": type_id, "display_name": type_id, "types": sorted(unit_types), "_href": href}
 

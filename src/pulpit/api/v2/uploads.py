@@ -1,172 +1,58 @@
-"""Uploads: files that grow piece by piece below the data folder until an import takes them over.
+"""Uploads: files that grow piece by piece until an import takes them over."""
 
-    uploads/<id>            what a client has sent so far
-    uploads/queued/<id>     a second link to a file that an import task will read
-
-The task has a link of its own: the original client deletes the upload as soon as the import is queued, but the content
-stays. While both links exist, no further piece is accepted.
-
-This is for a single server; with a shared storage, `repositories/shared_uploads.py` accepts pieces at any server.
-"""
-
-import contextlib
-import os
-import re
-import uuid
-from collections.abc import AsyncIterable
-from pathlib import Path
 from typing import Any, Final
 
-from anyio import to_thread
 from fastapi import Request
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, StrictStr
 
 from pulpit.api.auth.rights import Verb
-from pulpit.api.endpoints import Endpoints
+from pulpit.api.endpoints import Document, Endpoints
 from pulpit.api.services import CREATED, OK, QUEUED, Allowed, Asking, Provided, Services, queued, returns
-from pulpit.api.v2.models import V2, ImportOrder, UploadDocument, UploadIds, UploadStarted
-from pulpit.clock import Clock
+from pulpit.api.v2.models import V2, Config
 from pulpit.errors import (
-    ConflictingOperation,
     InvalidValue,
-    MissingResource,
-    RequestTooLarge,
-    StorageFull,
     UnsupportedValue,
 )
-from pulpit.repositories.shared_uploads import SharedUploads
-from pulpit.repositories.uploads import UploadLimits
+from pulpit.repositories.pending_uploads import SharedUploads, UploadLimits, Uploads
 from pulpit.storage.scratch import Scratch
 from pulpit.store import repositories
 from pulpit.store.tasks import Task
 from pulpit.store.users import User
 from pulpit.tasks import queue
 
-FOLDER: Final = "uploads"
-LINKED: Final = "queued"
-
-_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
-
-
-class Uploads:
-    """The uploads of one data folder; safe to use from several threads."""
-
-    def __init__(self, data_dir: Path, clock: Clock, limits: UploadLimits) -> None:
-        self._data_dir: Final = data_dir
-        self._folder: Final = data_dir / FOLDER
-        self._clock: Final = clock
-        self._limits: Final = limits
-
-    def begin(self) -> str:
-        """Create an empty upload and return its id.
-
-        Raises:
-            ConflictingOperation: there are too many already.
-        """
-        (self._folder / LINKED).mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._forget_old()
-        if len(self.ids()) >= self._limits.count:
-            raise ConflictingOperation(f"There are {self._limits.count} uploads; delete some first.")
-        upload_id = str(uuid.uuid4())
-        os.close(os.open(self._folder / upload_id, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        return upload_id
-
-    def ids(self) -> list[str]:
-        """The ids of all uploads."""
-        with contextlib.suppress(FileNotFoundError):
-            return sorted(path.name for path in self._folder.iterdir() if _ID.match(path.name))
-        return []
-
-    def size(self, upload_id: str) -> int:
-        """Return how many bytes of an upload have arrived.
-
-        Raises:
-            MissingResource: `upload_request`.
-        """
-        return self._path(upload_id).stat().st_size
-
-    async def write(self, upload_id: str, offset: int, pieces: AsyncIterable[bytes]) -> None:
-        """Write bytes at an offset, overwriting or appending.
-
-        Raises:
-            MissingResource: `upload_request`.
-            InvalidValue: `offset` is beyond the end and would leave a gap.
-            ConflictingOperation: an import of this upload is waiting.
-            RequestTooLarge: the piece or the whole would be too long.
-            StorageFull: the disk is full.
-        """
-        descriptor = await to_thread.run_sync(self._open, upload_id, offset)
-        try:
-            end = min(self._limits.whole, offset + self._limits.piece)
-            async for piece in pieces:
-                if offset + len(piece) > end:
-                    raise RequestTooLarge(
-                        f"An upload takes {self._limits.piece} bytes at once, {self._limits.whole} in all."
-                    )
-                await to_thread.run_sync(_write_all, descriptor, piece, offset)
-                offset += len(piece)
-        finally:
-            await to_thread.run_sync(os.close, descriptor)
-
-    def hand_over(self, upload_id: str) -> str:
-        """Create a link for an import task and return its path below the data folder; the task removes it at its end.
-
-        Raises:
-            MissingResource: `upload_request`.
-        """
-        path = Path(FOLDER, LINKED, str(uuid.uuid4()))
-        os.link(self._path(upload_id), self._data_dir / path)
-        return str(path)
-
-    def take_back(self, path: str) -> None:
-        """Remove a link that no task took."""
-        (self._data_dir / path).unlink(missing_ok=True)
-
-    def remove(self, upload_id: str) -> None:
-        """Delete an upload; a queued import keeps its content.
-
-        Raises:
-            MissingResource: `upload_request`.
-        """
-        self._path(upload_id).unlink()
-
-    def _path(self, upload_id: str) -> Path:
-        path = self._folder / upload_id
-        if not _ID.match(upload_id) or not path.is_file():
-            raise MissingResource(upload_request=upload_id)
-        return path
-
-    def _open(self, upload_id: str, offset: int) -> int:
-        path = self._path(upload_id)
-        found = path.stat()
-        if not 0 <= offset <= found.st_size:
-            raise InvalidValue("offset", f"{found.st_size} bytes of this upload have come; go on from there.")
-        if found.st_nlink > 1:
-            raise ConflictingOperation("An import of this upload is waiting.")
-        return os.open(path, os.O_WRONLY | os.O_NOFOLLOW)
-
-    def _forget_old(self) -> None:
-        oldest = (self._clock() - self._limits.kept_for).timestamp()
-        for upload_id in self.ids():
-            path = self._folder / upload_id
-            with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_mtime < oldest:
-                    path.unlink()
-
-
-def _write_all(descriptor: int, piece: bytes, offset: int) -> None:
-    view = memoryview(piece)
-    try:
-        while view:
-            written = os.pwrite(descriptor, view, offset)
-            view, offset = view[written:], offset + written
-    except OSError as error:
-        raise StorageFull(f"The upload cannot be kept ({error.strerror}).") from None
-
-
 router: Final = Endpoints(tags=["uploads"])
 
 _LONGEST_OFFSET: Final = 18
+
+
+class ImportOrder(BaseModel):
+    """An import of uploaded content as a unit."""
+
+    upload_id: StrictStr
+    unit_type_id: StrictStr
+    unit_key: dict[str, Any] | None = None
+    unit_metadata: dict[str, Any] | None = None
+    override_config: Config | None = None
+
+
+class UploadStarted(Document):
+    """A new, empty upload."""
+
+    upload_id: str
+    href: str = Field(alias="_href")
+
+
+class UploadDocument(UploadStarted):
+    """An upload and the number of bytes received."""
+
+    size: int
+
+
+class UploadIds(BaseModel):
+    """All uploads."""
+
+    upload_ids: list[str]
 
 
 @router.post("/content/uploads/", responses=returns(CREATED, UploadStarted, 409))

@@ -1,4 +1,4 @@
-"""Uploads whose pieces come to any of several servers."""
+"""Uploads whose pieces are sent to several servers."""
 
 import asyncio
 import os
@@ -15,8 +15,8 @@ from pulpit.content.iso import Iso
 from pulpit.errors import ConflictingOperation, InvalidValue, MissingResource, RequestTooLarge
 from pulpit.repositories.context import TaskContext, by_plugin
 from pulpit.repositories.orphans import remove_strays
-from pulpit.repositories.shared_uploads import SharedUploads
-from pulpit.repositories.uploads import IN_STORAGE, UploadLimits, handed_over
+from pulpit.repositories.pending_uploads import SharedUploads, UploadLimits
+from pulpit.repositories.uploads import IN_STORAGE, handed_over
 from pulpit.storage.folder import FolderStorage
 from pulpit.storage.scratch import Scratch
 from support import database
