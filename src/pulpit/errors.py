@@ -23,7 +23,8 @@
 The codes (`PLP0009`, …) and HTTP statuses are those of Pulp 2, so that an error becomes a response without a table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 
@@ -32,11 +33,8 @@ class PulpitError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "PLP0000"
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """Return the machine-readable part; these keys also appear at the top level of a REST error body."""
-        return {}
+    data: Mapping[str, Any] = MappingProxyType({})
+    """The machine-readable part, under Pulp 2's keys; they also appear at the top level of a REST error body."""
 
 
 class ConfigurationError(PulpitError):
@@ -59,11 +57,7 @@ class InvalidValue(PulpitError):
         super().__init__(f"Invalid value for {', '.join(names)}" + (f": {reason}" if reason else "."))
         self.property_names = names
         self.reason = reason
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """Return the names under Pulp 2's key."""
-        return {"property_names": self.property_names}
+        self.data = {"property_names": names}
 
 
 class MissingValue(InvalidValue):
@@ -74,11 +68,7 @@ class MissingValue(InvalidValue):
     def __init__(self, property_names: str | Sequence[str]) -> None:
         super().__init__(property_names)
         self.args = (f"Missing value for {', '.join(self.property_names)}.",)
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """Return the names under Pulp 2's key."""
-        return {"missing_property_names": self.property_names}
+        self.data = {"missing_property_names": self.property_names}
 
 
 class UnsupportedValue(InvalidValue):
@@ -89,11 +79,7 @@ class UnsupportedValue(InvalidValue):
     def __init__(self, property_names: str | Sequence[str]) -> None:
         super().__init__(property_names)
         self.args = (f"Unknown property {', '.join(self.property_names)}.",)
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """Return the names under Pulp 2's two keys."""
-        return {"property_names": self.property_names, "unsupported_property_names": self.property_names}
+        self.data = {"property_names": self.property_names, "unsupported_property_names": self.property_names}
 
 
 class MalformedRequest(PulpitError):
@@ -125,11 +111,7 @@ class MissingResource(PulpitError):
     def __init__(self, **resources: str) -> None:
         super().__init__("Missing resource: " + ", ".join(f"{kind}={name}" for kind, name in resources.items()))
         self.resources = resources
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """Return the kind and name of what is missing."""
-        return {"resources": self.resources}
+        self.data = {"resources": resources}
 
 
 class DuplicateResource(PulpitError):
@@ -141,11 +123,7 @@ class DuplicateResource(PulpitError):
     def __init__(self, resource_id: str) -> None:
         super().__init__(f"A resource with the id {resource_id} already exists.")
         self.resource_id = resource_id
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """Return the name that is taken."""
-        return {"resource_id": self.resource_id}
+        self.data = {"resource_id": resource_id}
 
 
 class ConflictingOperation(PulpitError):
@@ -161,11 +139,11 @@ class AuthenticationFailed(PulpitError):
     status = 401
     code = "PLP0025"
     auth_error_code: ClassVar[str] = "authentication_failed"
+    """What the original client looks for."""
 
-    @property
-    def data(self) -> dict[str, Any]:
-        """Return the code that the original client looks for."""
-        return {"auth_error_code": self.auth_error_code}
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.data = {"auth_error_code": self.auth_error_code}
 
 
 class PermissionDenied(AuthenticationFailed):

@@ -167,13 +167,13 @@ def _options(option: Option, *, creating: bool) -> list[Decorator]:
     required = option.required and creating
     if option.type is OptionType.PAIRS:
         text = f"{option.help.rstrip('.')}; may be repeated."
-        each = click.option(
+        one_by_one = click.option(
             option.option, option.name, multiple=True, required=required, metavar="NAME=VALUE", help=text
         )
         if not option.secret:
-            return [each]
+            return [one_by_one]
         text = "The same, a line NAME=VALUE each, from a file of mode 0600, which others on this machine do not see."
-        return [each, click.option(option.option_of_file, f"{option.name}_file", metavar="PATH", help=text)]
+        return [one_by_one, click.option(option.option_of_file, f"{option.name}_file", metavar="PATH", help=text)]
     if option.is_from_file:
         text = f"{option.help} Read from a file of mode 0600, or from -."
         from_file = click.option(

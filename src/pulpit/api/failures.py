@@ -90,7 +90,7 @@ def error_body(error: PulpitError, method: str, path: str) -> dict[str, Any]:
     """Return the body, with machine-readable data both inside `error` and at the top level."""
     status = error.http_status if isinstance(error, Refused) else error.status
     text = str(error)
-    described = {"code": error.code, "description": text, "data": error.data, "sub_errors": []}
+    described = {"code": error.code, "description": text, "data": dict(error.data), "sub_errors": []}
     return {
         "http_status": status,
         "http_request_method": method,

@@ -104,8 +104,8 @@ def check_signature(provider: str, secret: str, headers: Headers, token: str, bo
         raise NotSigned(_HOW[provider])
 
 
-def _equal(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode(), other.encode(errors="replace"))
+def _equal(expected: str, given: str) -> bool:
+    return hmac.compare_digest(expected.encode(), given.encode(errors="replace"))
 
 
 _HOW: Final = {

@@ -79,8 +79,8 @@ async def remove_orphans(
             return orphans.remove_orphans(tx, type_id, unit_ids)
 
     while portion := await in_thread(remove_units):
-        for one, count in portion.items():
-            removed[one] = removed.get(one, 0) + count
+        for unit_type, count in portion.items():
+            removed[unit_type] = removed.get(unit_type, 0) + count
     await in_thread(_remove_files, context)
     await in_thread(remove_strays, context)
     return removed

@@ -318,7 +318,7 @@ class _Run:
     def _remove_surplus(self) -> int:
         """Remove the units that the content type no longer wants."""
         with self._database.read() as connection:
-            held = (stored(one) for one in units.held(connection, self._repo_id))
+            held = (stored(unit) for unit in units.held(connection, self._repo_id))
             surplus = self._type.surplus(held, self._config)
         if not surplus:
             return 0

@@ -175,7 +175,7 @@ def failed(error: Exception, trace: Sequence[str]) -> Completion:
         traceback=None if foreseen else list(trace),
     )
     code = error.code if isinstance(error, PulpitError) else PulpitError.code
-    data = error.data if isinstance(error, PulpitError) else {}
+    data = dict(error.data) if isinstance(error, PulpitError) else {}
     return Completion(state=tasks.ERROR, ending=ending, error=error_report(sentence, code=code, data=data))
 
 

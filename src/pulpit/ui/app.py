@@ -17,7 +17,7 @@ from pulpit.ui import events, listeners, login, now, programs, publications, rep
 from pulpit.ui.live import Live
 from pulpit.ui.rendering import PREFIX, STATIC, render
 from pulpit.ui.sessions import Sessions
-from pulpit.ui.visits import SEE_OTHER, Site, doing, entering, looking, owning
+from pulpit.ui.visits import SEE_OTHER, Site, endpoint
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
@@ -57,19 +57,19 @@ def install(app: FastAPI, services: Services) -> Live:
 
 def routes() -> list[Route]:
     def look(path: str, handler: Callable[..., Any]) -> Route:
-        return Route(path, looking(handler), methods=["GET"])
+        return Route(path, endpoint(handler), methods=["GET"])
 
     def do(path: str, handler: Callable[..., Any]) -> Route:
-        return Route(path, doing(handler), methods=["POST"])
+        return Route(path, endpoint(handler, takes_form=True), methods=["POST"])
 
     def own(path: str, handler: Callable[..., Any]) -> Route:
-        return Route(path, owning(handler), methods=["POST"])
+        return Route(path, endpoint(handler, takes_form=True, is_theirs=True), methods=["POST"])
 
     return [
         Route("/static/{name}", _file, methods=["GET"]),
-        Route("/login", entering(login.show), methods=["GET"]),
-        Route("/login", entering(login.log_in, takes_form=True), methods=["POST"]),
-        Route("/logout", entering(login.log_out, takes_form=True), methods=["POST"]),
+        Route("/login", endpoint(login.show, is_open=True), methods=["GET"]),
+        Route("/login", endpoint(login.log_in, takes_form=True, is_open=True), methods=["POST"]),
+        Route("/logout", endpoint(login.log_out, takes_form=True, is_open=True), methods=["POST"]),
         look("/", now.show),
         look("/stream", now.stream),
         look("/events/{number}", events.show),

@@ -25,13 +25,11 @@ from pulpit.ui import charts, listener_forms
 from pulpit.ui.listener_forms import WANTS
 from pulpit.ui.live import SAMPLES
 from pulpit.ui.now import described
-from pulpit.ui.rendering import query
 from pulpit.ui.visits import Visit, done
 
 PAGE: Final = 50
 DELIVERIES: Final = 25
 LETTERS: Final = 100
-LONGEST_PAGE_NUMBER: Final = 6
 
 Order = TypeVar("Order", bound=BaseModel)
 
@@ -39,7 +37,7 @@ Order = TypeVar("Order", bound=BaseModel)
 def show_all(visit: Visit) -> Response:
     """Show a page of listeners, those that need attention first."""
     kind, state, kinds = visit.asked("kind"), visit.asked("state"), visit.services.listener_types
-    page = int(visit.asked("page")) if is_page_number(visit.asked("page")) else 1
+    page = visit.page_number
     with visit.services.database.read() as connection:
         found = {listener.id: listener for listener in listeners.every(connection)}
         states = delivery_states(connection, list(found.values()), visit.services)
@@ -64,8 +62,7 @@ def show_all(visit: Visit) -> Response:
         ],
         states=STATES,
         first=(page - 1) * PAGE + 1,
-        before=query({"kind": kind, "state": state, "page": page - 1}) if page > 1 else "",
-        after=query({"kind": kind, "state": state, "page": page + 1}) if len(chosen) > page * PAGE else "",
+        **visit.neighbours(page, {"kind": kind, "state": state}, is_last=len(chosen) <= page * PAGE),
     )
 
 
@@ -191,10 +188,6 @@ def whole(name: str, text: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(2**62))):
         raise InvalidValue(name, "it must be a whole number.")
     return int(text)
-
-
-def is_page_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= LONGEST_PAGE_NUMBER and int(text) > 0
 
 
 def _moment(text: str) -> datetime | None:

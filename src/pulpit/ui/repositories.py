@@ -17,7 +17,7 @@ from pulpit.store import schedules as stored_schedules
 from pulpit.store.history import Record
 from pulpit.store.units import Unit
 from pulpit.ui import charts
-from pulpit.ui.listeners import is_page_number, order, whole
+from pulpit.ui.listeners import order, whole
 from pulpit.ui.rendering import query, span
 from pulpit.ui.tasks import title
 from pulpit.ui.visits import Visit, done
@@ -53,11 +53,13 @@ class Content:
 def show_all(visit: Visit) -> Response:
     """Show a page of repositories by id."""
     wanted = visit.asked("q")
-    page = int(visit.asked("page")) if is_page_number(visit.asked("page")) else 1
+    page = visit.page_number
     with visit.services.database.read() as connection:
-        found = [each for each in repositories.every(connection) if wanted.casefold() in each.id.casefold()]
+        every = repositories.every(connection)
+        found = [repository for repository in every if wanted.casefold() in repository.id.casefold()]
         shown = found[(page - 1) * PAGE : page * PAGE]
-        items = [v2.show(connection, repo_id=each.id, parts=v2.Parts(importers=True))[0] for each in shown]
+        parts = v2.Parts(importers=True)
+        items = [v2.show(connection, repo_id=repository.id, parts=parts)[0] for repository in shown]
         running = {str(task.arguments.get("repo_id")) for task in tasks.search(connection, states=[tasks.RUNNING])}
     return visit.page(
         "repositories.html",
@@ -66,8 +68,7 @@ def show_all(visit: Visit) -> Response:
         total=len(found),
         running=running,
         wanted=wanted,
-        before=query({"q": wanted, "page": page - 1}) if page > 1 else "",
-        after=query({"q": wanted, "page": page + 1}) if len(found) > page * PAGE else "",
+        **visit.neighbours(page, {"q": wanted}, is_last=len(found) <= page * PAGE),
     )
 
 
@@ -90,7 +91,7 @@ def show(visit: Visit) -> Response:
         repository=document,
         importers=[importers.importer_document(importer) for importer in found_importers],
         distributors=[distributors.distributor_document(distributor) for distributor in found_distributors],
-        content=[_content(each.unit) for each in held[:UNITS]],
+        content=[_content(unit.unit) for unit in held[:UNITS]],
         wanted=wanted,
         more=query({"q": wanted, "after": held[UNITS - 1].unit.id}) if len(held) > UNITS else "",
         is_first=not after,

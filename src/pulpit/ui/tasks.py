@@ -10,9 +10,7 @@ from pulpit.api.v2 import tasks as v2
 from pulpit.store import tasks
 from pulpit.store.tasks import Task
 from pulpit.tasks.reports import task_report
-from pulpit.ui.listeners import is_page_number
 from pulpit.ui.now import bar
-from pulpit.ui.rendering import query
 from pulpit.ui.visits import Visit, done
 
 PAGE: Final = 50
@@ -24,7 +22,7 @@ SPAWNED: Final = 50
 def show_all(visit: Visit) -> Response:
     """Show a page of tasks, the newest first."""
     state, repo_id = visit.asked("state"), visit.asked("repo")
-    page = min(int(visit.asked("page")), MOST_PAGES) if is_page_number(visit.asked("page")) else 1
+    page = min(visit.page_number, MOST_PAGES)
     states = [state] if state in tasks.STATES else None
     tags = [f"pulp:repository:{repo_id}"] if repo_id else []
     with visit.services.database.read() as connection:
@@ -38,8 +36,7 @@ def show_all(visit: Visit) -> Response:
         items=[(task, title(task), bar(task)) for task in shown[:PAGE]],
         counts=[(word, counts[word]) for word in tasks.STATES],
         asked=asked,
-        before=query({**asked, "page": page - 1}) if page > 1 else "",
-        after=query({**asked, "page": page + 1}) if len(shown) > PAGE and page < MOST_PAGES else "",
+        **visit.neighbours(page, asked, is_last=len(shown) <= PAGE or page == MOST_PAGES),
     )
 
 

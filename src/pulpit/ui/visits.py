@@ -37,6 +37,7 @@ FORM_TOKEN: Final = "form_token"  # noqa: S105 - the name of a field
 LONGEST_FORM: Final = 256 * 1024
 """Bytes."""
 MOST_FIELDS: Final = 2_000
+LONGEST_PAGE_NUMBER: Final = 6
 SEE_OTHER: Final = 303
 FORBIDDEN: Final = 403
 UNAVAILABLE: Final = 503
@@ -97,7 +98,7 @@ class Visit:
     @property
     def asking(self) -> User:
         """The user; only the login page has none."""
-        assert self.user  # noqa: S101 - guaranteed by `_Endpoint`
+        assert self.user  # noqa: S101 - guaranteed by `endpoint`
         return self.user
 
     @property
@@ -113,6 +114,21 @@ class Visit:
     def asked(self, name: str) -> str:
         """Return a parameter of the query."""
         return self.request.query_params.get(name, "").strip()
+
+    @property
+    def page_number(self) -> int:
+        """The page of a list that was asked for, from 1."""
+        text = self.asked("page")
+        is_number = text.isascii() and text.isdigit() and len(text) <= LONGEST_PAGE_NUMBER
+        return max(int(text), 1) if is_number else 1
+
+    @staticmethod
+    def neighbours(page: int, asked: Mapping[str, str], *, is_last: bool) -> dict[str, Any]:
+        """Return the queries of the pages `before` and `after` a page of a list, empty for none."""
+        return {
+            "before": query({**asked, "page": page - 1}) if page > 1 else "",
+            "after": "" if is_last else query({**asked, "page": page + 1}),
+        }
 
     def path(self, name: str) -> str:
         """Return a part of the path."""
@@ -184,33 +200,20 @@ def done(path: str, word: str = "", **values: str) -> Response:
     return RedirectResponse(f"{PREFIX}{quote(path)}" + (f"?{asked}" if asked else ""), SEE_OTHER)
 
 
-def looking(handler: Handler) -> Callable[[Request], Any]:
-    """Return an endpoint for all authenticated users."""
-    return _endpoint(handler)
-
-
-def doing(handler: Handler) -> Callable[[Request], Any]:
-    """Return the endpoint of a form, for administrators."""
-    return _endpoint(handler, takes_form=True)
-
-
-def owning(handler: Handler) -> Callable[[Request], Any]:
-    """Return the endpoint of a form about the user's own objects, for all authenticated users.
-
-    The handler checks the rest.
-    """
-    return _endpoint(handler, takes_form=True, is_theirs=True)
-
-
-def entering(handler: Handler, *, takes_form: bool = False) -> Callable[[Request], Any]:
-    """Return an endpoint for everybody: login and logout."""
-    return _endpoint(handler, takes_form=takes_form, is_open=True)
-
-
-def _endpoint(
+def endpoint(
     handler: Handler, *, takes_form: bool = False, is_theirs: bool = False, is_open: bool = False
 ) -> Callable[[Request], Any]:
-    async def endpoint(request: Request) -> Response:
+    """Return an endpoint for all authenticated users; a form is for administrators.
+
+    Args:
+        handler: makes the response.
+        takes_form: whether it gets a form.
+        is_theirs: whether the form is about the user's own objects, so that every user may send it; the handler checks
+            the rest.
+        is_open: whether it is for everybody: login and logout.
+    """
+
+    async def respond(request: Request) -> Response:
         site: Site = request.app.state.site
         visit = Visit(site=site, request=request, session=site.sessions.begin(), user=None)
         try:
@@ -230,7 +233,7 @@ def _endpoint(
             visit.set_cookie(response, renewed, visit.user.password_hash)
         return response
 
-    return endpoint
+    return respond
 
 
 def visitor(site: Site, token: str) -> tuple[Session, User | None]:

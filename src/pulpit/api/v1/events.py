@@ -78,11 +78,7 @@ class LogGap(PulpitError):
 
     def __init__(self, gap: Gap) -> None:
         super().__init__(str(gap))
-        self.gap = gap
-
-    @property
-    def data(self) -> dict[str, Any]:
-        return {"first": self.gap.first, "last": self.gap.last}
+        self.data = {"first": gap.first, "last": gap.last}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -164,7 +164,7 @@ def batches(lists: Lists, taken: Sequence[Candidate], urls: Sequence[str]) -> It
     Raises:
         BadFeed: a list cannot be used.
     """
-    package_ids = {each.package_id for candidate in taken for each in (candidate, *candidate.rivals)}
+    package_ids = {offered.package_id for candidate in taken for offered in (candidate, *candidate.rivals)}
     further = [of_list.where(package_ids) if of_list else None for of_list in (lists.filelists, lists.other)]
     for start in range(0, len(taken), _BATCH):
         yield [_with_rivals(lists, candidate, further, urls) for candidate in taken[start : start + _BATCH]]
