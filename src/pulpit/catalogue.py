@@ -11,15 +11,27 @@ from pulpit import events
 from pulpit.events import EVENT_TYPES, SUBJECT_PREFIX
 
 VERSION: Final = 1
-_TEXT: Final[dict[str, Any]] = {"type": "string"}
-_TEXT_OR_NULL: Final[dict[str, Any]] = {"type": ["string", "null"]}
-_COUNT: Final[dict[str, Any]] = {"type": ["integer", "null"]}
-_TIME: Final[dict[str, Any]] = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"}
-_TIME_OR_NULL: Final[dict[str, Any]] = {**_TIME, "type": ["string", "null"]}
-_TEXTS_OR_NULL: Final[dict[str, Any]] = {"type": ["array", "null"], "items": _TEXT}
-_ANYTHING: Final[dict[str, Any]] = {}
+Schema = dict[str, Any]
 
-_UNIT: Final[dict[str, Any]] = {
+
+def _object(
+    properties: Schema, *, optional: Schema | None = None, description: str = "", or_null: bool = False
+) -> Schema:
+    """Return the schema of an object in which all but the optional properties are required."""
+    schema: Schema = {"type": ["object", "null"] if or_null else "object", "required": sorted(properties)}
+    schema |= {"description": description} if description else {}
+    return schema | {"properties": {**properties, **(optional or {})}}
+
+
+_TEXT: Final[Schema] = {"type": "string"}
+_TEXT_OR_NULL: Final[Schema] = {"type": ["string", "null"]}
+_COUNT: Final[Schema] = {"type": ["integer", "null"]}
+_TIME: Final[Schema] = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"}
+_TIME_OR_NULL: Final[Schema] = {**_TIME, "type": ["string", "null"]}
+_TEXTS_OR_NULL: Final[Schema] = {"type": ["array", "null"], "items": _TEXT}
+_ANYTHING: Final[Schema] = {}
+
+_UNIT: Final[Schema] = {
     "type": _TEXT,
     "id": _TEXT,
     "name": _TEXT,
@@ -28,60 +40,37 @@ _UNIT: Final[dict[str, Any]] = {
     "file": _TEXT_OR_NULL,
     "purl": _TEXT_OR_NULL,
 }
-_ADVISORY: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": ["severity", "title", "type"],
-    "properties": {"type": _TEXT_OR_NULL, "severity": _TEXT_OR_NULL, "title": _TEXT_OR_NULL},
-    "description": "Of an erratum.",
+_ADVISORY: Final = _object(
+    {"type": _TEXT_OR_NULL, "severity": _TEXT_OR_NULL, "title": _TEXT_OR_NULL}, description="Of an erratum."
+)
+_NAMED_UNIT: Final = _object(_UNIT, optional={"advisory": _ADVISORY})
+_NUMBER: Final[Schema] = {"type": "integer", "minimum": 0}
+_CHANGED_UNIT: Final = _object(
+    {"change": {"enum": ["added", "removed", "replaced"]}, **_UNIT},
+    optional={"advisory": _ADVISORY, "before": {**_NAMED_UNIT, "description": "What was replaced."}},
+)
+_CHANGED: Final[Schema] = {
+    "added": _NUMBER,
+    "removed": _NUMBER,
+    "replaced": _NUMBER,
+    "truncated": {"type": "boolean", "description": "Whether `units` is shorter than the counts say."},
+    "units": {"type": "array", "items": _CHANGED_UNIT},
 }
-_NAMED_UNIT: Final[dict[str, Any]] = {
-    "type": "object",
-    "required": sorted(_UNIT),
-    "properties": {**_UNIT, "advisory": _ADVISORY},
-}
-_NUMBER: Final[dict[str, Any]] = {"type": "integer", "minimum": 0}
-_CHANGES: Final[dict[str, Any]] = {
-    "type": "object",
-    "description": "What the task changed in the repository, in order; all changes, or the first ones.",
-    "required": ["added", "removed", "replaced", "truncated", "units"],
-    "properties": {
-        "added": _NUMBER,
-        "removed": _NUMBER,
-        "replaced": _NUMBER,
-        "truncated": {"type": "boolean", "description": "Whether `units` is shorter than the counts say."},
-        "units": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": sorted(["change", *_UNIT]),
-                "properties": {
-                    "change": {"enum": ["added", "removed", "replaced"]},
-                    **_UNIT,
-                    "advisory": _ADVISORY,
-                    "before": {**_NAMED_UNIT, "description": "What was replaced."},
-                },
-            },
-        },
-    },
-}
+_CHANGES: Final = _object(
+    _CHANGED, description="What the task changed in the repository, in order; all changes, or the first ones."
+)
+_NUMBERS: Final = _object(
+    {"from": {"type": ["integer", "null"]}, "to": {"type": "integer"}},
+    description="The numbers of the publication that the place showed before (null if none) and shows now. "
+    "Absent when nothing new is shown.",
+)
+_SHOWN: Final = _object(
+    _CHANGED,
+    optional={"publications": _NUMBERS},
+    description="What changed for readers of the place, compared with what it showed before.",
+)
 
-_SHOWN: Final[dict[str, Any]] = {
-    "type": "object",
-    "description": "What changed for readers of the place, compared with what it showed before.",
-    "required": _CHANGES["required"],
-    "properties": {
-        **_CHANGES["properties"],
-        "publications": {
-            "type": "object",
-            "description": "The numbers of the publication that the place showed before (null if none) and shows now. "
-            "Absent when nothing new is shown.",
-            "required": ["from", "to"],
-            "properties": {"from": {"type": ["integer", "null"]}, "to": {"type": "integer"}},
-        },
-    },
-}
-
-_FINISH: Final[dict[str, Any]] = {
+_FINISH: Final[Schema] = {
     "repo_id": _TEXT,
     "started": _TIME,
     "completed": _TIME,
@@ -92,81 +81,67 @@ _FINISH: Final[dict[str, Any]] = {
     "traceback": _TEXTS_OR_NULL,
     "id": {"type": "string", "pattern": "^[0-9a-f]{24}$"},
 }
-_PROMOTION: Final[dict[str, Any]] = {
+_PROMOTION: Final[Schema] = {
     "place": {**_TEXT, "description": "For a promotion: where the publication is shown now, below `/pulp/`."},
-    "promoted_from": {
-        "type": "object",
-        "description": "For a promotion: the publication, which existed before.",
-        "required": ["publication", "repo_id"],
-        "properties": {"repo_id": _TEXT, "publication": {"type": "integer"}},
-    },
+    "promoted_from": _object(
+        {"repo_id": _TEXT, "publication": {"type": "integer"}},
+        description="For a promotion: the publication, which existed before.",
+    ),
 }
-_TASK: Final[dict[str, Any]] = {
+_TASK: Final[Schema] = {
     "task_id": _TEXT,
     "task_type": _TEXT,
     "state": _TEXT,
     "tags": {"type": "array", "items": _TEXT},
     "repo_id": _TEXT_OR_NULL,
 }
-_REPOSITORY: Final[dict[str, Any]] = {"repo_id": _TEXT, "display_name": _TEXT_OR_NULL, "notes": {"type": "object"}}
-_NAMED: Final[dict[str, Any]] = {
+_REPOSITORY: Final[Schema] = {"repo_id": _TEXT, "display_name": _TEXT_OR_NULL, "notes": {"type": "object"}}
+_NAMED: Final[Schema] = {
     "type": ["object", "null"],
     "properties": {"pulp_href": _TEXT_OR_NULL, "prn": _TEXT_OR_NULL, "name": _TEXT, "type": _TEXT},
 }
-_BY_TYPE: Final[dict[str, Any]] = {"type": "object", "additionalProperties": {"type": "integer"}}
-_VERSION_OF_3: Final[dict[str, Any]] = {
-    "type": ["object", "null"],
-    "required": ["pulp_href", "prn", "number", "added", "removed", "present", "changed"],
-    "properties": {
+_BY_TYPE: Final[Schema] = {"type": "object", "additionalProperties": {"type": "integer"}}
+_VERSION_OF_3: Final = _object(
+    {
         "pulp_href": _TEXT_OR_NULL,
         "prn": _TEXT,
         "number": {"type": "integer"},
         "added": _BY_TYPE,
         "removed": _BY_TYPE,
         "present": _BY_TYPE,
-        "changed": {
-            "type": ["object", "null"],
-            "required": ["added", "removed", "complete"],
-            "properties": {
+        "changed": _object(
+            {
                 "added": {"type": "array", "items": _TEXT},
                 "removed": {"type": "array", "items": _TEXT},
                 "complete": {"type": "boolean"},
             },
-        },
+            or_null=True,
+        ),
     },
-}
-_PULP3: Final[dict[str, Any]] = {
-    "type": "object",
-    "description": "Pulp 3's own words, where the event comes from a Pulp 3.",
-    "required": ["pulp", "domain", "task", "repository", "remote", "version", "publication", "made_up"],
-    "properties": {
+    or_null=True,
+)
+_PULP3: Final = _object(
+    {
         "pulp": _TEXT_OR_NULL,
         "domain": _TEXT_OR_NULL,
-        "task": {
-            "type": "object",
-            "required": ["pulp_href", "prn", "name", "state", "logging_cid"],
-            "properties": {
-                "pulp_href": _TEXT,
-                "prn": _TEXT,
-                "name": _TEXT,
-                "state": _TEXT,
-                "logging_cid": _TEXT_OR_NULL,
-            },
-        },
+        "task": _object(
+            {"pulp_href": _TEXT, "prn": _TEXT, "name": _TEXT, "state": _TEXT, "logging_cid": _TEXT_OR_NULL}
+        ),
         "repository": _NAMED,
         "remote": _NAMED,
         "version": _VERSION_OF_3,
         "publication": _NAMED,
         "made_up": {"type": "boolean"},
     },
-}
-_LISTENER: Final[dict[str, Any]] = {"listener_id": _TEXT, "notifier_type_id": _TEXT}
+    description="Pulp 3's own words, where the event comes from a Pulp 3.",
+)
+_LISTENER: Final[Schema] = {"listener_id": _TEXT, "notifier_type_id": _TEXT}
 
-_HOPS: Final[dict[str, Any]] = {
+_HOPS: Final[Schema] = {
     events.HOPS: {"type": "integer", "minimum": 1, "description": "How many hooks led to the task, if one started it."}
 }
 
-_MEANINGS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+_MEANINGS: Final[dict[str, tuple[str, Schema]]] = {
     events.SYNC_START: ("A sync has begun.", {"repo_id": _TEXT}),
     events.SYNC_FINISH: (
         "A sync has ended, however it ended.",
@@ -257,7 +232,7 @@ _OPTIONAL: Final = {events.SYNC_FINISH: {"changes"}, events.PUBLISH_FINISH: {"ch
 """Keys that are absent when a Pulp 3 did the work."""
 
 
-def schema(event_type: str) -> dict[str, Any]:
+def schema(event_type: str) -> Schema:
     """Return the schema of a type's body.
 
     Raises:
@@ -289,7 +264,7 @@ def schema(event_type: str) -> dict[str, Any]:
     }
 
 
-def asyncapi(version: str) -> dict[str, Any]:
+def asyncapi(version: str) -> Schema:
     """Describe the AMQP side as an AsyncAPI 3 document: one channel, an exchange, with one message for every type."""
     types = sorted(EVENT_TYPES)
     return {
@@ -315,7 +290,7 @@ def asyncapi(version: str) -> dict[str, Any]:
     }
 
 
-def _message(event_type: str) -> dict[str, Any]:
+def _message(event_type: str) -> Schema:
     return {
         "name": event_type,
         "summary": _MEANINGS[event_type][0],
@@ -324,7 +299,7 @@ def _message(event_type: str) -> dict[str, Any]:
     }
 
 
-_CALL_REPORT: Final[dict[str, Any]] = {
+_CALL_REPORT: Final[Schema] = {
     "type": ["object", "null"],
     "required": ["task_id", "state", "tags", "start_time", "finish_time", "progress_report", "principal_login"],
     "properties": {
@@ -338,13 +313,13 @@ _CALL_REPORT: Final[dict[str, Any]] = {
         "principal_login": _TEXT_OR_NULL,
     },
 }
-_HEADERS: Final[dict[str, Any]] = {
+_HEADERS: Final[Schema] = {
     "qpid.subject": {**_TEXT, "description": "`pulp.server.` and the type, as in Pulp 2."},
     "pulpit-number": {"type": "integer", "description": "Position in the log."},
     "pulpit-repo-id": {**_TEXT, "description": "The repository, if the event is about one."},
     "pulpit-repo-number": {"type": "integer", "description": "Counts a repository's events without holes."},
     "traceparent": {**_TEXT, "description": "W3C Trace Context; all events of a task are one trace."},
 }
-_CLOUDEVENTS: Final[dict[str, Any]] = {
+_CLOUDEVENTS: Final[Schema] = {
     "^cloudEvents:": {**_TEXT, "description": "Attributes of CloudEvents 1.0, of listeners with that format."},
 }
