@@ -1,25 +1,23 @@
 """`login` of the original client: a certificate over TLS instead of a password."""
 
-import asyncio
 import contextlib
 import http.client
 import json
 import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import trustme
-import uvicorn
 
 from pulpit.api.app import create_app
 from pulpit.api.protocol import CertifiedHttp
 from pulpit.api.services import Services
 from pulpit.store import users
 from support.api import V2, basic, services
-from support.waiting import PATIENCE, until
+from support.asgi import served
+from support.waiting import PATIENCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,31 +57,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
     data_dir = tmp_path / "data"
     data_dir.mkdir()
     with services(data_dir) as provided:
-        config = uvicorn.Config(
-            create_app(provided),
-            host="localhost",
-            port=0,
-            http=CertifiedHttp,
-            log_config=None,
-            lifespan="off",
-            ssl_certfile=tmp_path / "server.pem",
-            ssl_ca_certs=str(provided.certificates.authority_file()),
-            ssl_cert_reqs=ssl.CERT_OPTIONAL,
-        )
-        running = uvicorn.Server(config)
-        thread = threading.Thread(target=asyncio.run, args=(running.serve(),))
-        thread.start()
-        try:
-            yield Server(port=_port(running), services=provided, folder=tmp_path)
-        finally:
-            running.should_exit = True
-            thread.join(PATIENCE)
-
-
-def _port(running: uvicorn.Server) -> int:
-    until(lambda: running.started, what="the server")
-    port: int = running.servers[0].sockets[0].getsockname()[1]
-    return port
+        tls = {
+            "http": CertifiedHttp,
+            "ssl_certfile": tmp_path / "server.pem",
+            "ssl_ca_certs": str(provided.certificates.authority_file()),
+            "ssl_cert_reqs": ssl.CERT_OPTIONAL,
+        }
+        with served(create_app(provided), host="localhost", **tls) as port:
+            yield Server(port=port, services=provided, folder=tmp_path)
 
 
 def test_the_certificate_does_instead_of_the_password(server: Server) -> None:

@@ -1,41 +1,25 @@
 """The API over a real socket, with one connection per request as the original client does it."""
 
-import asyncio
 import contextlib
 import http.client
 import json
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from time import process_time
 from typing import Any
 
 import pytest
-import uvicorn
 
 from pulpit.api.app import create_app
 from support.api import V1, V2, basic, services
-from support.waiting import PATIENCE, until
+from support.asgi import served
+from support.waiting import PATIENCE
 
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[tuple[str, int]]:
-    with services(tmp_path) as provided:
-        config = uvicorn.Config(create_app(provided), host="127.0.0.1", port=0, log_config=None, lifespan="off")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=asyncio.run, args=(server.serve(),))
-        thread.start()
-        try:
-            yield "127.0.0.1", _port(server)
-        finally:
-            server.should_exit = True
-            thread.join(PATIENCE)
-
-
-def _port(server: uvicorn.Server) -> int:
-    until(lambda: server.started, what="the server")
-    port: int = server.servers[0].sockets[0].getsockname()[1]
-    return port
+    with services(tmp_path) as provided, served(create_app(provided)) as port:
+        yield "127.0.0.1", port
 
 
 def ask(

@@ -1,21 +1,19 @@
 """Limits on unauthenticated HTTP clients: size and time of headers, number of connections, and no request smuggling."""
 
-import asyncio
 import base64
 import contextlib
 import http.client
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from pulpit.api.app import create_app
 from pulpit.api.protocol import MAX_HEAD, BoundedHttp
 from support.api import PASSWORD, services
+from support.asgi import served
 from support.waiting import until
 
 STATUS = b"GET /pulp/api/v2/status/ HTTP/1.1\r\nHost: x\r\n"
@@ -29,15 +27,8 @@ class Impatient(BoundedHttp):
 
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
-    with services(tmp_path) as provided, socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(create_app(provided), http=Impatient, log_config=None, lifespan="off")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
-        thread.start()
-        until(lambda: server.started, what="the server")
-        yield int(listening.getsockname()[1])
-        server.should_exit = True
-        thread.join(60)
+    with services(tmp_path) as provided, served(create_app(provided), http=Impatient) as port:
+        yield port
 
 
 def connect(port: int, source: str = "127.0.0.1") -> socket.socket:

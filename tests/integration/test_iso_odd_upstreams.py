@@ -8,23 +8,17 @@ import hashlib
 import os
 import random
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
-from pulpit.published.serving import PublishedFiles
 from support import mirror
 from support import upstream as serving
+from support.asgi import published_app, served
 from support.mirror import Mirror
-from support.published import known
 from support.upstream import MANIFEST
-from support.waiting import until
 
 FIRST = int(os.environ.get("PULPIT_ODD_SEED", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("PULPIT_ODD_UPSTREAMS", "5")))
@@ -59,18 +53,8 @@ PIECES = (
 def here(tmp_path: Path) -> Iterator[tuple[Mirror, Callable[[str], str]]]:
     folder = tmp_path / "here"
     folder.mkdir()
-    with mirror.mirror(folder) as made:
-        app = Starlette(routes=[Mount("/pulp/isos", PublishedFiles(known(made.context), "isos"))])
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            until(lambda: server.started, what="the server")
-            port = server.servers[0].sockets[0].getsockname()[1]
-            yield made, lambda name: f"http://127.0.0.1:{port}/pulp/isos/zoo/{quote(name)}"
-        finally:
-            server.should_exit = True
-            thread.join()
+    with mirror.mirror(folder) as made, served(published_app(made.context, "isos")) as port:
+        yield made, lambda name: f"http://127.0.0.1:{port}/pulp/isos/zoo/{quote(name)}"
 
 
 def curl(url: str) -> bytes:

@@ -6,22 +6,17 @@ import hashlib
 import http.client
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvicorn
 from sqlalchemy import select, update
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from pulpit.api.protocol import BoundedHttp
 from pulpit.published.media_types import media_type
-from pulpit.published.serving import PublishedFiles
 from pulpit.store import schema
 from support import upstream as serving
+from support.asgi import published_app, served
 from support.mirror import Mirror, mirror
 from support.published import known
 from support.waiting import until
@@ -47,22 +42,8 @@ def here(tmp_path: Path) -> Iterator[Mirror]:
 
 @pytest.fixture
 def port(here: Mirror) -> Iterator[int]:
-    with served(PublishedFiles(known(here.context), "isos")) as port:
+    with served(published_app(here.context, "isos")) as port:
         yield port
-
-
-@contextlib.contextmanager
-def served(published: PublishedFiles, **options: Any) -> Iterator[int]:
-    app = Starlette(routes=[Mount("/pulp/isos", published)])
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none", **options))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        until(lambda: server.started, what="the server")
-        yield int(server.servers[0].sockets[0].getsockname()[1])
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 def ask(
@@ -167,7 +148,7 @@ def opened() -> int:
 
 
 def test_a_client_that_does_not_read_is_given_up(here: Mirror) -> None:
-    published = PublishedFiles(known(here.context), "isos", patience=0.5)
+    published = published_app(here.context, "isos", patience=0.5)
     with served(published, http=BoundedHttp) as port, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", port))

@@ -13,7 +13,6 @@ import random
 import re
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from html import escape
@@ -21,19 +20,14 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 import pytest
-import uvicorn
 from packaging.version import Version
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
-from pulpit.published.serving import PublishedFiles
 from support import python
 from support import upstream as serving
+from support.asgi import published_app, served
 from support.mirror import IMPATIENT
-from support.published import known
 from support.python import JSON, PythonMirror, run
 from support.upstream import Upstream
-from support.waiting import until
 
 FIRST = int(os.environ.get("PULPIT_ODD_SEED", "0"))
 SEEDS = range(FIRST, FIRST + int(os.environ.get("PULPIT_ODD_UPSTREAMS", "3")))
@@ -183,18 +177,11 @@ class Odd:
 
 @pytest.fixture
 def published(tmp_path: Path) -> Iterator[tuple[PythonMirror, Callable[[], str]]]:
-    with python.python_mirror(tmp_path / "here", IMPATIENT) as here:
-        app = Starlette(routes=[Mount("/pulp/python", PublishedFiles(known(here.context), "python"))])
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        try:
-            until(lambda: server.started, what="the server")
-            port = server.servers[0].sockets[0].getsockname()[1]
-            yield here, lambda: f"http://127.0.0.1:{port}/pulp/python/web/zoo/simple/"
-        finally:
-            server.should_exit = True
-            thread.join()
+    with (
+        python.python_mirror(tmp_path / "here", IMPATIENT) as here,
+        served(published_app(here.context, "python")) as port,
+    ):
+        yield here, lambda: f"http://127.0.0.1:{port}/pulp/python/web/zoo/simple/"
 
 
 PIP = (sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check")

@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import json
 import sys
-import threading
 import venv
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -13,16 +12,11 @@ from typing import Any
 from urllib.parse import urljoin
 
 import pytest
-import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from pulpit.content.python.python import Python
-from pulpit.published.serving import PublishedFiles
 from support import python
-from support.published import known
+from support.asgi import published_app, served
 from support.python import JSON, PythonMirror, build, pypiserver, run
-from support.waiting import until
 
 HTML = "application/vnd.pypi.simple.v1+html"
 
@@ -44,23 +38,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PythonMirror]:
 @pytest.fixture(scope="module")
 def index(here: PythonMirror) -> Iterator[str]:
     """The URL of the published repository."""
-    app = Starlette(
-        routes=[
-            Mount(
-                "/pulp/python",
-                PublishedFiles(known(here.context), "python", respelled=Python().respelled, derived=Python().derived),
-            )
-        ]
-    )
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        until(lambda: server.started, what="the server")
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/pulp/python/web/zoo/"
-    finally:
-        server.should_exit = True
-        thread.join()
+    app = published_app(here.context, "python", respelled=Python().respelled, derived=Python().derived)
+    with served(app) as port:
+        yield f"http://127.0.0.1:{port}/pulp/python/web/zoo/"
 
 
 def ask(url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
