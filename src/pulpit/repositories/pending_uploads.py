@@ -182,17 +182,15 @@ def _write_all(descriptor: int, piece: bytes, offset: int) -> None:
         raise StorageFull(f"The upload cannot be kept ({error.strerror}).") from None
 
 
+@dataclass(frozen=True, slots=True)
 class SharedUploads:
     """The uploads of all servers; safe to use from several threads."""
 
-    def __init__(
-        self, database: Database, storage: Storage, scratch: Scratch, clock: Clock, limits: UploadLimits
-    ) -> None:
-        self._database: Final = database
-        self._storage: Final = storage
-        self._scratch: Final = scratch
-        self._clock: Final = clock
-        self._limits: Final = limits
+    database: Database
+    storage: Storage
+    scratch: Scratch
+    clock: Clock
+    limits: UploadLimits
 
     def begin(self) -> str:
         """Create an empty upload and return its id.
@@ -200,16 +198,16 @@ class SharedUploads:
         Raises:
             ConflictingOperation: there are too many already.
         """
-        upload_id, now = str(uuid.uuid4()), self._clock()
-        with self._database.write() as tx:
-            uploads.forget(tx, untouched_since=now - self._limits.kept_for)
-            if not uploads.begin(tx, upload_id, most=self._limits.count, now=now):
-                raise self._limits.too_many
+        upload_id, now = str(uuid.uuid4()), self.clock()
+        with self.database.write() as tx:
+            uploads.forget(tx, untouched_since=now - self.limits.kept_for)
+            if not uploads.begin(tx, upload_id, most=self.limits.count, now=now):
+                raise self.limits.too_many
         return upload_id
 
     def ids(self) -> list[str]:
         """The ids of all uploads."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             return uploads.ids(connection)
 
     def size(self, upload_id: str) -> int:
@@ -218,7 +216,7 @@ class SharedUploads:
         Raises:
             MissingResource: `upload_request`.
         """
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             size = uploads.size(connection, upload_id)
         if size is None:
             raise MissingResource(upload_request=upload_id)
@@ -238,14 +236,14 @@ class SharedUploads:
         there = await to_thread.run_sync(self.size, upload_id)
         if not 0 <= offset <= there:
             raise InvalidValue("offset", f"{there} bytes of this upload have come; go on from there.")
-        most = min(self._limits.whole - offset, self._limits.piece)
-        with self._scratch.folder() as room:
+        most = min(self.limits.whole - offset, self.limits.piece)
+        with self.scratch.folder() as room:
             path, running, size = room / "piece", hashlib.sha256(), 0
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
             try:
                 async for piece in pieces:
                     if size + len(piece) > most:
-                        raise self._limits.too_long
+                        raise self.limits.too_long
                     with disk_errors(_WHAT):
                         await to_thread.run_sync(write_all, fd, memoryview(piece))
                     running.update(piece)
@@ -258,11 +256,11 @@ class SharedUploads:
 
     def _keep(self, upload_id: str, path: Path, piece: Piece) -> None:
         with disk_errors(_WHAT):
-            self._storage.prepare()
-            self._storage.put(path, piece.sha256)
-            self._storage.flush([piece.sha256])
-        with self._database.write() as tx:
-            recorded = uploads.add_piece(tx, upload_id, piece, most=MOST_PIECES, now=self._clock())
+            self.storage.prepare()
+            self.storage.put(path, piece.sha256)
+            self.storage.flush([piece.sha256])
+        with self.database.write() as tx:
+            recorded = uploads.add_piece(tx, upload_id, piece, most=MOST_PIECES, now=self.clock())
         if recorded is None:
             raise MissingResource(upload_request=upload_id)
         if not recorded:
@@ -277,16 +275,16 @@ class SharedUploads:
             StorageUnavailable: the storage rejects it, or has lost a piece.
         """
         self.size(upload_id)
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             pieces = uploads.pieces(connection, upload_id)
-        with disk_errors(_WHAT), self._scratch.folder() as room:
+        with disk_errors(_WHAT), self.scratch.folder() as room:
             whole = room / "whole"
             fd = os.open(whole, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
             with os.fdopen(fd, "r+b") as target:
                 for piece in pieces:
                     target.seek(piece.start)
                     try:
-                        source = self._storage.open(piece.sha256)
+                        source = self.storage.open(piece.sha256)
                     except FileNotFoundError:
                         raise MissingResource(upload_request=upload_id) from None
                     with source:
@@ -294,9 +292,9 @@ class SharedUploads:
                             target.write(portion)
                 target.seek(0)
                 sha256 = hashlib.file_digest(target, "sha256").hexdigest()
-            self._storage.prepare()
-            self._storage.put(whole, sha256)
-            self._storage.flush([sha256])
+            self.storage.prepare()
+            self.storage.put(whole, sha256)
+            self.storage.flush([sha256])
         return IN_STORAGE + sha256
 
     def take_back(self, path: str) -> None:
@@ -308,6 +306,6 @@ class SharedUploads:
         Raises:
             MissingResource: `upload_request`.
         """
-        with self._database.write() as tx:
+        with self.database.write() as tx:
             if not uploads.remove(tx, upload_id):
                 raise MissingResource(upload_request=upload_id)

@@ -87,21 +87,19 @@ class _Candidate:
     size: int | None
 
 
+@dataclass(frozen=True, slots=True)
 class Planning:
-    """Plans for one repository.
+    """Plans for one repository."""
 
-    `fresh` collects the SHA-256 of files in the storage that no transaction has recorded.
-    """
-
-    def __init__(self, database: Database, storage: Storage, repo_id: str, fresh: set[str]) -> None:
-        self._database: Final = database
-        self._storage: Final = storage
-        self._repo_id: Final = repo_id
-        self._fresh: Final = fresh
+    database: Database
+    storage: Storage
+    repo_id: str
+    fresh: set[str]
+    """Collects the SHA-256 of files in the storage that no transaction has recorded."""
 
     def of(self, batch: Sequence[WantedUnit]) -> list[Planned]:
         """Decide which units of a batch are wanted, and which of their files are stored already."""
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             batch = self._wanted(connection, batch)
             identities = {index: (unit.type_id, units.key_digest(unit.key)) for index, unit in enumerate(batch)}
             known = units.find(connection, set(identities.values()))
@@ -116,7 +114,7 @@ class Planning:
             plan.known = old.metadata if old else None
             hashes = {file.relative_path: file.sha256 for file in old.files} if old else {}
             candidates += _candidates(plan, hashes, kept)
-        there = self._storage.present({(file.sha256, file.size) for file in candidates if file.size is not None})
+        there = self.storage.present({(file.sha256, file.size) for file in candidates if file.size is not None})
         for candidate in candidates:
             self._reuse(candidate, there)
         return planned
@@ -127,7 +125,7 @@ class Planning:
         if not identities:
             return batch
         known = units.find(connection, identities)
-        held = units.held_of(connection, self._repo_id, [unit.id for unit in known.values()])
+        held = units.held_of(connection, self.repo_id, [unit.id for unit in known.values()])
         mine = {identity for identity, unit in known.items() if unit.id in held}
         return [unit for unit in batch if not unit.only_if_held or (unit.type_id, units.key_digest(unit.key)) in mine]
 
@@ -135,8 +133,8 @@ class Planning:
         """Use a stored file; one that no transaction has recorded is verified first."""
         sha256, size, file = candidate.sha256, candidate.size, candidate.wanted
         if size is None:
-            size = self._storage.verified(sha256) if self._storage.may_hold(sha256) else None
-            self._fresh.update([sha256] if size is not None else ())
+            size = self.storage.verified(sha256) if self.storage.may_hold(sha256) else None
+            self.fresh.update([sha256] if size is not None else ())
         elif sha256 not in there:
             return
         if size is not None and file.size in (None, size):

@@ -50,46 +50,27 @@ class _Worker:
             self.process.stdin.write(f"{order}\n".encode())
 
 
+@dataclass(eq=False, repr=False)
 class Supervisor:
     """The server's side of the worker processes."""
 
-    def __init__(
-        self,
-        database: Database,
-        clock: Clock,
-        *,
-        node: str,
-        count: int,
-        module: str,
-        briefing: dict[str, Any],
-        stop_timeout: float,
-        recover: Callable[[tasks.Task], None],
-    ) -> None:
-        """Prepare.
-
-        Args:
-            database: holds the tasks.
-            clock: gives the time at which a task ended.
-            node: this server's name, the part of its workers' names after the `@`.
-            count: number of workers.
-            module: what a worker runs (`python -m`).
-            briefing: the first line that a worker reads, as JSON; it carries secrets, which never go on the command
-            line.
-            stop_timeout: seconds that a cancelled task has before its worker is killed.
-            recover: repairs what a task of a dead worker left behind.
-        """
-        self._database: Final = database
-        self._clock: Final = clock
-        self._node: Final = node
-        self._count: Final = count
-        self._module: Final = module
-        self._briefing: Final = briefing
-        self._stop_timeout: Final = stop_timeout
-        self._recover: Final = recover
-        self._workers: Final[dict[str, _Worker]] = {}
-        self._woken: Final = asyncio.Event()
-        self._silent: Final = SilentServers()
-        self._pause: Final = LOOK_AROUND if database.is_sqlite else LOOK_AT_OTHERS
+    database: Database
+    clock: Clock
+    node: str
+    """This server's name, the part of its workers' names after the `@`."""
+    count: int
+    """Number of workers."""
+    module: str
+    """What a worker runs (`python -m`)."""
+    briefing: dict[str, Any]
+    """The first line that a worker reads, as JSON; it carries secrets, which never go on the command line."""
+    stop_timeout: float
+    """Seconds that a cancelled task has before its worker is killed."""
+    recover: Callable[[tasks.Task], None]
+    """Repairs what a task of a dead worker left behind."""
+    _workers: dict[str, _Worker] = field(init=False, default_factory=dict)
+    _woken: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _silent: SilentServers = field(init=False, default_factory=SilentServers)
 
     @property
     def wakeup_handlers(self) -> dict[Wakeup, Callable[[], None]]:
@@ -103,7 +84,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """Supervise until cancelled; on return every worker is gone and all their tasks are ended."""
-        places = [asyncio.create_task(self._keep(place)) for place in range(self._count)]
+        places = [asyncio.create_task(self._keep(place)) for place in range(self.count)]
         try:
             while True:
                 self._woken.clear()
@@ -112,7 +93,7 @@ class Supervisor:
                 await self._pass_cancellations()
                 await self._end_dead_servers()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._pause):
+                    async with asyncio.timeout(LOOK_AROUND if self.database.is_sqlite else LOOK_AT_OTHERS):
                         await self._woken.wait()
         finally:
             for place in places:
@@ -122,7 +103,7 @@ class Supervisor:
     async def _keep(self, place: int) -> None:
         """Keep one worker running, restarting it when it dies."""
         while True:
-            name = f"worker-{place}.{secrets.token_hex(4)}@{self._node}"
+            name = f"worker-{place}.{secrets.token_hex(4)}@{self.node}"
             worker = _Worker(name=name, process=await self._spawn(name))
             self._workers[name] = worker
             try:
@@ -134,17 +115,17 @@ class Supervisor:
                 del self._workers[name]
             _log.error("worker died", extra={"action": "worker_died", "worker": name, "code": code})
             cause = f"signal {-code}" if code < 0 else f"exit code {code}"
-            reason = watchdog.reason_of(code, self._briefing.get("native_limit", watchdog.LIMIT))
+            reason = watchdog.reason_of(code, self.briefing.get("native_limit", watchdog.LIMIT))
             reason = reason or f"The worker {name} died ({cause}) while it did this task."
-            await self._sweep(name, reason, self._recover)
+            await self._sweep(name, reason, self.recover)
             await asyncio.sleep(RESTART_PAUSE)
 
     async def _spawn(self, name: str) -> Process:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self._module, stdin=PIPE, start_new_session=True
+            sys.executable, "-m", self.module, stdin=PIPE, start_new_session=True
         )
         if process.stdin:
-            process.stdin.write(json.dumps({**self._briefing, "name": name}).encode() + b"\n")
+            process.stdin.write(json.dumps({**self.briefing, "name": name}).encode() + b"\n")
         return process
 
     async def _dismiss(self, worker: _Worker) -> None:
@@ -157,7 +138,7 @@ class Supervisor:
             await worker.process.wait()
         try:
             async with asyncio.timeout(STOP_PATIENCE):
-                await self._sweep(worker.name, "The server was stopped.", self._recover)
+                await self._sweep(worker.name, "The server was stopped.", self.recover)
         except TimeoutError:  # the database is unavailable; the next start, or another server, ends what ran here
             _log.warning("what ran here has no end yet", extra={"action": "sweep_put_off", "worker": worker.name})
 
@@ -167,25 +148,25 @@ class Supervisor:
             if worker and task.cancel_requested and task.id not in worker.told_to_cancel:
                 worker.told_to_cancel.add(task.id)
                 worker.tell(f"cancel {task.id}")
-                asyncio.get_running_loop().call_later(self._stop_timeout, self._insist, worker, task.id)
+                asyncio.get_running_loop().call_later(self.stop_timeout, self._insist, worker, task.id)
 
     async def _sweep(self, worker_pattern: str, reason: str, recover: Callable[[tasks.Task], None]) -> None:
-        most = self._briefing.get("most_changes", MOST_CHANGES)
+        most = self.briefing.get("most_changes", MOST_CHANGES)
         await when_available(
-            lambda: sweep(self._database, worker_pattern, reason, self._clock, recover, most_changes=most)
+            lambda: sweep(self.database, worker_pattern, reason, self.clock, recover, most_changes=most)
         )
 
     async def _end_dead_servers(self) -> None:
         """End the tasks of dead servers that share the database."""
-        if self._database.is_sqlite:
+        if self.database.is_sqlite:
             return
 
         def of_others() -> dict[str, datetime | None]:
-            with self._database.read() as connection:
-                return {node: beat for node, beat in servers.heartbeats(connection).items() if node != self._node}
+            with self.database.read() as connection:
+                return {node: beat for node, beat in servers.heartbeats(connection).items() if node != self.node}
 
         def strike_off(node: str) -> None:
-            with self._database.write() as tx:
+            with self.database.write() as tx:
                 servers.strike_off(tx, node, seen_at=heartbeats[node])
 
         heartbeats = await when_available(of_others)
@@ -203,5 +184,5 @@ class Supervisor:
                 worker.process.kill()
 
     def _running(self) -> list[tasks.Task]:
-        with self._database.read() as connection:
-            return tasks.running_at(connection, f"@{self._node}")
+        with self.database.read() as connection:
+            return tasks.running_at(connection, f"@{self.node}")

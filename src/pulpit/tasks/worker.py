@@ -11,7 +11,7 @@ import logging
 import os
 import traceback
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -36,31 +36,22 @@ PROGRESS_EVERY: Final = 0.4
 _log = logging.getLogger(__name__)
 
 
+@dataclass(eq=False, repr=False)
 class Worker:
     """Runs tasks until told to stop."""
 
-    def __init__(
-        self,
-        name: str,
-        database: Database,
-        context: TaskContext,
-        operations: Mapping[str, Operation],
-        clock: Clock,
-        *,
-        most_changes: int = MOST_CHANGES,
-    ) -> None:
-        self._name: Final = name
-        self._database: Final = database
-        self._context: Final = context
-        self._operations: Final = operations
-        self._clock: Final = clock
-        self._most_changes: Final = most_changes
-        self._called: Final = asyncio.Event()
-        self._stopping = False
-        self._task_id = ""
-        self._unwanted = ""
-        """The task that the last `cancel` named; the order may arrive before the task begins here."""
-        self._running: asyncio.Task[Completion] | None = None
+    name: str
+    database: Database
+    context: TaskContext
+    operations: Mapping[str, Operation]
+    clock: Clock
+    most_changes: int = MOST_CHANGES
+    _called: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _stopping: bool = field(init=False, default=False)
+    _task_id: str = field(init=False, default="")
+    _unwanted: str = field(init=False, default="")
+    """The task that the last `cancel` named; the order may arrive before the task begins here."""
+    _running: asyncio.Task[Completion] | None = field(init=False, default=None)
 
     async def run(self, orders: asyncio.StreamReader) -> None:
         """Obey orders and run tasks until `stop`."""
@@ -93,20 +84,20 @@ class Worker:
         return self._stopping or self._unwanted == self._task_id
 
     def _claim(self) -> Task | None:
-        with self._database.write() as tx:
-            task = tasks.claim(tx, self._name, now=self._clock())
+        with self.database.write() as tx:
+            task = tasks.claim(tx, self.name, now=self.clock())
             if task:
-                announce(tx, task, self._clock)
+                announce(tx, task, self.clock)
             return task
 
     async def _perform(self, task: Task) -> None:
         extra = {"action": "task_started", "task": task.id, "task_type": task.task_type}
         _log.info("task started", extra=extra)
-        progress = _Progress(self._database, task)
+        progress = _Progress(self.database, task)
         completion = await self._completion(task, progress)
         complete = progress.complete(completion)
-        most = self._most_changes
-        await when_available(lambda: end(self._database, task, complete, self._clock, most_changes=most))
+        most = self.most_changes
+        await when_available(lambda: end(self.database, task, complete, self.clock, most_changes=most))
         _log.info(
             "task ended: %s",
             completion.state,
@@ -114,8 +105,8 @@ class Worker:
         )
 
     async def _completion(self, task: Task, progress: "_Progress") -> Completion:
-        tell = partial(fire, clock=self._clock, call_report=call_report(task))
-        work = Work(task=task, context=replace(self._context, task_id=task.id, tell=tell), report=progress.take)
+        tell = partial(fire, clock=self.clock, call_report=call_report(task))
+        work = Work(task=task, context=replace(self.context, task_id=task.id, tell=tell), report=progress.take)
         writing = asyncio.create_task(progress.write_now_and_then())
         self._task_id = task.id
         self._running = asyncio.create_task(self._operate(work))
@@ -136,7 +127,7 @@ class Worker:
             await asyncio.wait({writing})
 
     async def _operate(self, work: Work) -> Completion:
-        operation = self._operations.get(work.task.task_type)
+        operation = self.operations.get(work.task.task_type)
         if operation is None:
             raise WorkFailed(f"This server does not know how to do {work.task.task_type}.")
         return await operation(work)
