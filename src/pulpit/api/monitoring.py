@@ -58,8 +58,6 @@ def read_metrics(services: Provided) -> Response:
 
 broker: Final = Endpoints(prefix="/broker", tags=["broker"])
 
-PARTS: Final = ("queues", "exchanges", "bindings", "connections")
-
 
 @broker.get("", responses=returns(OK, dict[str, Any], 404))
 def read_broker(services: Provided) -> dict[str, Any]:

@@ -154,30 +154,20 @@ def add(
     event_types: list[str],
     *,
     now: datetime,
-    give_up_after: int = GIVE_UP_AFTER,
-    repo_ids: list[str] | None = None,
-    results: list[str] | None = None,
-    packages: list[str] | None = None,
-    owner: str | None = None,
-    visible: list[list[str] | None] | None = None,
+    **columns: Any,
 ) -> Listener:
-    """Create a listener that starts with the next event to be fired."""
+    """Create a listener that starts with the next event to be fired; `columns` are its filters, owner and patience."""
     listener_id = object_id()
-    new = insert(listeners).values(
-        id=listener_id,
-        notifier_type_id=notifier_type_id,
-        notifier_config=notifier_config,
-        event_types=event_types,
-        created_at=now,
-        give_up_after=give_up_after,
-        repo_ids=repo_ids,
-        results=results,
-        packages=packages,
-        owner=owner,
-        visible=visible,
-        position=event_log.head(tx.connection),
-    )
-    tx.connection.execute(new)
+    row = {
+        "id": listener_id,
+        "notifier_type_id": notifier_type_id,
+        "notifier_config": notifier_config,
+        "event_types": event_types,
+        "created_at": now,
+        "give_up_after": GIVE_UP_AFTER,
+        "position": event_log.head(tx.connection),
+    }
+    tx.connection.execute(insert(listeners).values(row | columns))
     tx.wakeups.add(Wakeup.LISTENERS)
     return get(tx.connection, listener_id)
 
@@ -393,9 +383,3 @@ def remove_old_deliveries(tx: Transaction, listener_id: str) -> None:
     limit = tx.connection.execute(oldest_kept).scalar()
     if limit is not None:
         tx.connection.execute(delete(deliveries).where(mine & (deliveries.c.number <= limit)))
-
-
-def count_deliveries(connection: Connection, listener_id: str) -> int:
-    """Return the number of stored attempts of a listener."""
-    wanted = select(func.count()).select_from(deliveries).where(deliveries.c.listener_id == listener_id)
-    return connection.execute(wanted).scalar_one()

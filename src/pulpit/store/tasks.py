@@ -114,14 +114,10 @@ def search(
     connection: Connection,
     *,
     states: Sequence[str] | None = None,
-    not_states: Sequence[str] = (),
     tags: Sequence[str] = (),
 ) -> list[Task]:
-    """Return tasks in one of the states, in none of the others, and with all of the tags; oldest first."""
-    conditions = _conditions(states, tags)
-    if not_states:
-        conditions.append(tasks.c.state.not_in(not_states))
-    wanted = select(tasks).where(*conditions).order_by(tasks.c.object_id)
+    """Return tasks in one of the states and with all of the tags, oldest first."""
+    wanted = select(tasks).where(*_conditions(states, tags)).order_by(tasks.c.object_id)
     found = [Task(**row) for row in connection.execute(wanted).mappings()]
     return [task for task in found if set(tags) <= set(task.tags)]
 

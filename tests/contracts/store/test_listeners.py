@@ -93,7 +93,7 @@ def test_deleting_a_listener_takes_its_dead_letters_and_attempts_along(database:
         listeners.add_deliveries(tx, [attempt(made, 1)])
         listeners.remove(tx, made.id)
         assert dead_letters.counts(tx.connection) == {}
-        assert listeners.count_deliveries(tx.connection, made.id) == 0
+        assert listeners.recent_deliveries(tx.connection, made.id, limit=1) == []
         with pytest.raises(MissingResource):
             listeners.remove(tx, made.id)
 
@@ -137,7 +137,7 @@ def test_only_the_latest_attempts_are_kept(database: Database) -> None:
     with database.write() as tx:
         listeners.add_deliveries(tx, [attempt(made, number) for number in range(1, DELIVERIES_KEPT + 11)])
         listeners.remove_old_deliveries(tx, made.id)
-        assert listeners.count_deliveries(tx.connection, made.id) == DELIVERIES_KEPT
+        assert len(listeners.recent_deliveries(tx.connection, made.id, limit=10_000)) == DELIVERIES_KEPT
         assert [delivery.first_event for delivery in listeners.recent_deliveries(tx.connection, made.id, limit=2)] == [
             DELIVERIES_KEPT + 10,
             DELIVERIES_KEPT + 9,

@@ -53,7 +53,7 @@ def create_distributor(repo_id: str, body: NewDistributor, services: Provided) -
         repositories.get(tx.connection, repo_id)
         distributor_id = attach_distributor(tx, repo_id, body, services)
         repository_changed(tx, repo_id, [f"distributors.{distributor_id}"], services)
-        document = show(tx.connection, repo_id, distributor_id)
+        document = distributor_document(repositories.distributor(tx.connection, repo_id, distributor_id))
     return JSONResponse(document, CREATED, {"Location": document["_href"]})
 
 
@@ -61,7 +61,7 @@ def create_distributor(repo_id: str, body: NewDistributor, services: Provided) -
 def read_distributor(repo_id: str, distributor_id: str, services: Provided) -> JSONResponse:
     """Show one distributor."""
     with services.database.read() as connection:
-        return JSONResponse(show(connection, repo_id, distributor_id))
+        return JSONResponse(distributor_document(repositories.distributor(connection, repo_id, distributor_id)))
 
 
 @router.put(_OF_REPOSITORY + "/{distributor_id}/", responses=QUEUED)
@@ -93,12 +93,8 @@ def attach_distributor(tx: Transaction, repo_id: str, new: NewDistributor, servi
         raise InvalidValue("distributor_id", f"it has {len(distributor_id)} characters; {_LONGEST_ID} are the most.")
     if not _ID.match(distributor_id):
         raise InvalidValue("distributor_id", "it must be letters, digits, '.', '-' and '_'.")
-    type_id = new.distributor_type_id
-    types = services.plugins
-    delta = _prepared(new.distributor_config or {})
-    config = merged({}, delta, SECRET_KEYS, property_name=_CONFIG)
-    types.check_distributor_config(type_id, config)
-    check_place(tx.connection, services.content_types[type_id], repo_id, (type_id, distributor_id), config)
+    type_id, delta = new.distributor_type_id, _prepared(new.distributor_config or {})
+    config = _checked(tx.connection, (repo_id, distributor_id, type_id), {}, delta, services)
     repositories.add_distributor(
         tx, repo_id, distributor_id, type_id, config, auto_publish=new.auto_publish, now=services.clock()
     )
@@ -121,26 +117,12 @@ def queue_distributor_update(
         InvalidValue: the configuration is invalid.
     """
     found = repositories.distributor(tx.connection, repo_id, distributor_id)
-    types = services.plugins
     delta = _prepared(changes.distributor_config)
-    config = merged(found.config, delta, SECRET_KEYS, property_name=_CONFIG)
-    types.check_distributor_config(found.distributor_type_id, config)
-    content_type = services.content_types[found.distributor_type_id]
-    check_place(tx.connection, content_type, repo_id, (found.distributor_type_id, distributor_id), config)
+    _checked(tx.connection, (repo_id, distributor_id, found.distributor_type_id), found.config, delta, services)
     if changes.delta is not None and changes.delta.auto_publish is not None:
         repositories.change_distributor(tx, repo_id, distributor_id, auto_publish=changes.delta.auto_publish)
     kept = {key: value for key, value in delta.items() if not (key in SECRET_KEYS and value == MASK)}
     return queue.update_distributor(tx, repo_id, distributor_id, kept, login=user.login, clock=services.clock)
-
-
-def show(connection: Connection, repo_id: str, distributor_id: str) -> dict[str, Any]:
-    """Return the distributor's document.
-
-    Raises:
-        MissingResource: the repository or the distributor does not exist.
-    """
-    found = repositories.distributor(connection, repo_id, distributor_id)
-    return distributor_document(found)
 
 
 @router.get("/distributors/search/", responses=returns(OK, list[dict[str, Any]], 400))
@@ -157,6 +139,17 @@ def search_distributors(body: SearchBody, services: Provided) -> JSONResponse:
         everyone = repositories.distributors_of(connection)
     documented = (distributor_document(distributor) for distributor in everyone)
     return JSONResponse([wanted.trimmed(document, _ALWAYS) for document in wanted.select(documented)])
+
+
+def _checked(
+    connection: Connection, named: tuple[str, str, str], old: dict[str, Any], delta: dict[str, Any], services: Services
+) -> dict[str, Any]:
+    """Return the configuration of a distributor (repository, id, type) after a change, if it is valid."""
+    repo_id, distributor_id, type_id = named
+    config = merged(old, delta, SECRET_KEYS, property_name=_CONFIG)
+    services.plugins.check_distributor_config(type_id, config)
+    check_place(connection, services.content_types[type_id], repo_id, (type_id, distributor_id), config)
+    return config
 
 
 def _prepared(config: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from typing import Any, Final
 
 from fastapi.responses import JSONResponse
-from sqlalchemy import Connection
 
 from pulpit.api.endpoints import Endpoints
 from pulpit.api.redaction import SECRET_KEYS, masked, merged
@@ -40,14 +39,14 @@ def create_importer(repo_id: str, body: NewImporter, services: Provided) -> JSON
         repositories.remove_importer(tx, repo_id)
         repository_changed(tx, repo_id, ["importer"], services)
         attach_importer(tx, repo_id, body.importer_type_id, body.importer_config or {}, services)
-        return _done(show(tx.connection, repo_id, None))
+        return _done(importer_document(repositories.importer(tx.connection, repo_id)))
 
 
 @router.get("/{importer_id}/", responses=returns(OK, dict[str, Any], 404))
 def read_importer(repo_id: str, importer_id: str, services: Provided) -> JSONResponse:
     """Show the importer."""
     with services.database.read() as connection:
-        return JSONResponse(show(connection, repo_id, importer_id))
+        return JSONResponse(importer_document(repositories.importer(connection, repo_id, importer_id)))
 
 
 @router.put("/{importer_id}/", responses=QUEUED)
@@ -55,7 +54,7 @@ def update_importer(repo_id: str, importer_id: str, body: ImporterChanges, servi
     """Change the configuration key by key; null removes a key; done at once, without a task."""
     with services.database.write() as tx:
         change_importer(tx, repo_id, importer_id, body.importer_config, services)
-        return _done(show(tx.connection, repo_id, importer_id))
+        return _done(importer_document(repositories.importer(tx.connection, repo_id, importer_id)))
 
 
 @router.delete("/{importer_id}/", responses=QUEUED)
@@ -76,9 +75,7 @@ def attach_importer(
     Raises:
         InvalidValue: the type is unknown or the configuration is invalid.
     """
-    types = services.plugins
-    checked = without_credentials(merged({}, config, SECRET_KEYS, property_name=_CONFIG))
-    types.check_importer_config(importer_type_id, checked)
+    checked = _checked(importer_type_id, {}, config, services)
     repositories.add_importer(tx, repo_id, importer_type_id, checked, now=services.clock())
 
 
@@ -92,21 +89,15 @@ def change_importer(
         InvalidValue: the configuration is invalid.
     """
     found = repositories.importer(tx.connection, repo_id, importer_id)
-    types = services.plugins
-    config = without_credentials(merged(found.config, delta, SECRET_KEYS, property_name=_CONFIG))
-    types.check_importer_config(found.importer_type_id, config)
+    config = _checked(found.importer_type_id, found.config, delta, services)
     repositories.change_importer(tx, repo_id, config=config, last_updated=services.clock())
     repository_changed(tx, repo_id, ["importer"], services)
 
 
-def show(connection: Connection, repo_id: str, importer_id: str | None) -> dict[str, Any]:
-    """Return the importer's document.
-
-    Raises:
-        MissingResource: the repository or the importer does not exist.
-    """
-    found = repositories.importer(connection, repo_id, importer_id)
-    return importer_document(found)
+def _checked(type_id: str, old: dict[str, Any], delta: dict[str, Any], services: Services) -> dict[str, Any]:
+    config = without_credentials(merged(old, delta, SECRET_KEYS, property_name=_CONFIG))
+    services.plugins.check_importer_config(type_id, config)
+    return config
 
 
 def _done(result: dict[str, Any] | None) -> JSONResponse:

@@ -70,14 +70,8 @@ def create_repository(body: NewRepository, services: Provided) -> JSONResponse:
     display_name = body.display_name if body.display_name is not None else body.id
     notes = merged_notes({}, body.notes or {})
     with services.database.write() as tx:
-        repositories.add(
-            tx,
-            body.id,
-            display_name=display_name,
-            description=body.description,
-            notes=notes,
-            now=services.clock(),
-        )
+        texts = {"display_name": display_name, "description": body.description}
+        repositories.add(tx, body.id, **texts, notes=notes, now=services.clock())
         if body.importer_type_id is not None:
             attach_importer(tx, body.id, body.importer_type_id, body.importer_config or {}, services)
         for new in body.distributors or []:
@@ -164,12 +158,7 @@ def check_repository_id(repo_id: str) -> None:
         raise InvalidValue("id", "it must be letters, digits, '.', '-' and '_', and not begin with '.'.")
 
 
-def show(
-    connection: Connection,
-    *,
-    repo_id: str | None = None,
-    parts: Parts = NOTHING_MORE,
-) -> list[dict[str, Any]]:
+def show(connection: Connection, *, repo_id: str | None = None, parts: Parts = NOTHING_MORE) -> list[dict[str, Any]]:
     """Return the documents of all repositories, or of one.
 
     Raises:
@@ -214,9 +203,7 @@ def searched(
 
 def _changes(found: Repository, delta: RepositoryDelta) -> dict[str, Any]:
     """Return the columns that a delta changes; a null name or description becomes null."""
-    columns: dict[str, Any] = {
-        name: getattr(delta, name) for name in ("display_name", "description") if name in delta.model_fields_set
-    }
+    columns = delta.model_dump(exclude_unset=True, include={"display_name", "description"})
     if delta.notes is not None:
         columns["notes"] = merged_notes(found.notes, delta.notes)
     return columns

@@ -116,9 +116,7 @@ def read_repository_group(group_id: str, services: Provided) -> JSONResponse:
 @router.put("/{group_id}/", responses=returns(OK, RepositoryGroupDocument, 400, 404))
 def update_repository_group(group_id: str, body: GroupChanges, services: Provided) -> JSONResponse:
     """Change name, description and notes; notes are merged, and null deletes one."""
-    columns: dict[str, Any] = {
-        name: getattr(body, name) for name in ("display_name", "description") if name in body.model_fields_set
-    }
+    columns = body.model_dump(exclude_unset=True, include={"display_name", "description"})
     with services.database.write() as tx:
         if body.notes is not None:
             columns["notes"] = merged_notes(repository_groups.get(tx.connection, group_id).notes, body.notes)
