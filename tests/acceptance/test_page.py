@@ -130,7 +130,7 @@ def test_the_story_of_the_seed(admin: System) -> None:
     )
     admin.picture("listener-new")
     browser.press("Create")
-    browser.until_text("The listener is made")
+    browser.until_text("The listener is created")
     browser.press("Test")
     browser.until_text("delivered")
     assert "event.test" in browser.one("#trial").text
@@ -147,7 +147,7 @@ def test_the_story_of_the_seed(admin: System) -> None:
     browser.press("Filter")
     assert types(browser) == ["repo.publish.finish", "repo.sync.finish"]
     browser.find("#rows .no a")[-1].click()
-    browser.until_text("Who wanted it")
+    browser.until_text("Matching listeners")
     browser.until_text("delivered")
     assert "added_count" in browser.text
     admin.picture("event")
@@ -185,8 +185,8 @@ def test_publications_are_compared_promoted_and_taken_back(admin: System) -> Non
     exported = admin.server.data_dir.parent / "exports/files.tar"
     until(exported.exists, what="the export", seconds=60)
     browser.press("Roll back")
-    browser.until_text("The way back is queued.")
-    until(lambda: admin.published("files/c.iso") == 404, what="the way back", seconds=60)
+    browser.until_text("The rollback is queued.")
+    until(lambda: admin.published("files/c.iso") == 404, what="the rollback", seconds=60)
     assert admin.published("prod/files/c.iso") == 200
     assert browser.complaints() == []
 
@@ -200,7 +200,7 @@ def test_a_schedule_is_made_and_the_command_for_it_shown(admin: System) -> None:
         "pulp-admin iso repo sync schedules create --repo-id files --schedule R3/P1D --failure-threshold 2"
     )
     browser.press("Create")
-    browser.until_text("The schedule is made.")
+    browser.until_text("The schedule is created.")
     assert browser.complaints() == []
 
 
@@ -221,7 +221,7 @@ def test_a_token_and_a_hook_are_made_used_and_taken_away(admin: System) -> None:
     browser.run("document.querySelector('form[action$=hooks] [name=provider]').value = 'generic'")
     assert "pulp-admin event hook create" in browser.text
     browser.press("Create hook")
-    browser.until_text("which is shown this once")
+    browser.until_text("which is shown only this time")
     address, secret = (browser.one(f"#{part}").text for part in ("made-hook", "made-secret"))
     posted = urllib.request.Request(address, json.dumps({"event": "built"}).encode())
     posted.add_header("Content-Type", "application/json")
@@ -230,7 +230,7 @@ def test_a_token_and_a_hook_are_made_used_and_taken_away(admin: System) -> None:
         assert response.status == 202
     admin.server.call("PUT", "/pulpit/v1/consumers/robot", {"after": 0})
     browser = admin.open("/programs")
-    for label, said in (("Revoke", "is revoked"), ("Remove", "The hook is gone"), ("Remove", "The consumer is gone")):
+    for label, said in (("Revoke", "is revoked"), ("Remove", "hook is deleted"), ("Remove", "consumer is deleted")):
         browser.press(label)
         browser.until_text(said)
     assert browser.complaints() == []

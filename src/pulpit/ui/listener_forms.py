@@ -63,7 +63,7 @@ WANTS: Final = (
         kind=Kind.LINES,
         required=True,
         default="*",
-        hint="One a line: a type, a pattern such as repo.*.finish, * for Pulp 2's types and those of others, "
+        hint="One per line: a type, a pattern such as repo.*.finish, * for Pulp 2's types and those of others, "
         "# for everything.",
     ),
     Field(
@@ -72,7 +72,7 @@ WANTS: Final = (
         option="--repo-id",
         kind=Kind.LINES,
         placeholder="fedora-*",
-        hint="Patterns, one a line; without any, all.",
+        hint="Patterns, one per line; without any, all.",
     ),
     Field(
         name="results",
@@ -80,7 +80,7 @@ WANTS: Final = (
         option="--result",
         kind=Kind.LINES,
         placeholder="failed",
-        hint="Words, one a line; without any, all.",
+        hint="Words, one per line; without any, all.",
     ),
     Field(
         name="packages",
@@ -88,7 +88,7 @@ WANTS: Final = (
         option="--package",
         kind=Kind.LINES,
         placeholder="openssl*",
-        hint="Patterns, one a line: only what has changed such a package.",
+        hint="Patterns, one per line: only what has changed such a package.",
     ),
     Field(
         name="give_up_after",

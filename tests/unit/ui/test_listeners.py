@@ -73,7 +73,7 @@ def test_every_field_is_an_option_of_the_command_that_is_shown_beside_it(kind: s
 )
 def test_a_form_makes_a_listener(admin: Page, kind: str, fields: Mapping[str, str]) -> None:
     seen = admin.post("/listeners/new", {"kind": kind, **fields}, of="/listeners/new")
-    assert "The listener is made" in seen.text
+    assert "The listener is created" in seen.text
     made = _stored(admin, str(seen.response.url.path).rpartition("/")[2])
     assert made.notifier_type_id == kind
     expected = {
@@ -148,7 +148,7 @@ def test_pause_resume_replay_and_delete(admin: Page, listener_id: str) -> None:
     admin.post(f"{here}/replay", {"time": "2031-05-04T10:00"}, of=here)
     for wrong in ({}, {"number": "x"}, {"number": "0"}, {"time": "noon"}, {"number": "1", "event_types": "repo.sink"}):
         assert admin.post(f"{here}/replay", wrong, of=here).status == 400
-    assert "The listener is gone" in admin.post(f"{here}/delete", of=here).text
+    assert "The listener and its dead letters are deleted" in admin.post(f"{here}/delete", of=here).text
     assert admin.get(here).status == 404
 
 

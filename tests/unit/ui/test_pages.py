@@ -84,7 +84,7 @@ def test_a_repository_is_shown_and_searched_without_its_secrets(admin: Page, rep
     assert "<script>alert" not in seen.response.text
     assert "owl" not in admin.get(here, q="100%").text
     assert "owl" in admin.get(here, q="OWL").text
-    assert "Nothing is like that." in admin.get(here, q="100_").text
+    assert "Nothing matches." in admin.get(here, q="100_").text
     assert admin.get("/repositories/none").status == 404
 
 
@@ -110,7 +110,7 @@ def test_schedules_are_made_switched_and_deleted(admin: Page, repo_id: str) -> N
 
     for what in ("sync iso_importer", "publish d"):
         fields = {"what": what, "schedule": "PT6H", "failure_threshold": "3"}
-        assert "The schedule is made." in admin.post(f"{here}/schedules", fields, of=here).text
+        assert "The schedule is created." in admin.post(f"{here}/schedules", fields, of=here).text
     for wrong in (
         {"what": "sync iso_importer", "schedule": "daily"},
         {"what": "dance"},
@@ -154,7 +154,7 @@ def test_a_task_is_shown_whole_and_stopped(admin: Page, repo_id: str) -> None:
     here = f"/tasks/{waiting.id}"
     assert "jane" in admin.get(here).text
     assert "sync" in admin.get("/tasks", state="waiting", repo=repo_id).text
-    assert "The task is asked to stop." in admin.post(f"{here}/cancel", of=here).text
+    assert "The task is being canceled." in admin.post(f"{here}/cancel", of=here).text
     assert [task.state for task in _queued(admin, repo_id)] == ["canceled"]
     with admin.services.database.write() as tx:
         queue.sync(tx, repo_id, None, login="jane", clock=admin.services.clock)

@@ -92,7 +92,7 @@ def test_a_hook_is_shown_with_its_address_once_and_removed(admin: Page) -> None:
         "/programs/hooks", {"name": "x", "provider": "gitlab", "fires": "repo.{event}"}, of="/programs"
     )
     assert (refused.status, "is fired by Pulpit alone" in refused.text) == (400, True)
-    assert "The hook is gone" in admin.post(f"/programs/hooks/{hook.id}/delete", of="/programs").text
+    assert "The hook is deleted" in admin.post(f"/programs/hooks/{hook.id}/delete", of="/programs").text
 
 
 def test_consumers_are_listed_by_lag_and_removed(admin: Page) -> None:
@@ -104,7 +104,7 @@ def test_consumers_are_listed_by_lag_and_removed(admin: Page) -> None:
     assert "near" in text
     assert "far" in text
     gone = admin.post("/programs/consumers/near/delete", {"user": "reader"}, of="/programs")
-    assert "The consumer is gone" in gone.text
+    assert "The consumer is deleted" in gone.text
     with admin.services.database.read() as connection:
         assert [consumer.name for consumer in consumers.every(connection, "reader")] == ["far"]
 
