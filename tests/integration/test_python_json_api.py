@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+import xmlrpc.client
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,13 +131,50 @@ def test_the_urls_are_those_of_the_client(zoo: Zoo) -> None:
     assert document["urls"][0]["url"] == f"{zoo.server.url}/packages/{place}"
 
 
+def test_what_changed_is_told_by_xml_rpc(zoo: Zoo) -> None:
+    index = f"{zoo.server.url}/pulp/python/web/zoo"
+    connected: Any = xmlrpc.client.ServerProxy(f"{index}/pypi")
+    with connected as calls:
+        serials = calls.list_packages_with_serial()
+        assert calls.list_packages() == list(serials) == ["bear", "camel"]
+        last = calls.changelog_last_serial()
+        assert last == max(serials.values()) > 1
+        assert calls.changelog_since_serial(last) == []
+        assert sorted(change[0] for change in calls.changelog_since_serial(1)) == ["bear", "camel"]
+        for method, arguments, said in (
+            ("search", ({"name": "bear"},), "Only these methods are offered: changelog_last_serial, "),
+            ("list_packages", (1, 2, 3), "other arguments"),
+            ("changelog_since_serial", ("x",), "other arguments"),
+        ):
+            with pytest.raises(xmlrpc.client.Fault, match=said):
+                getattr(calls, method)(*arguments)
+    for body, said in (
+        (b"<methodCall/>", "no call"),
+        (b"nothing", "no call"),
+        (b'<!DOCTYPE x [<!ENTITY a "b">]>', "no call"),
+    ):
+        with (
+            urllib.request.urlopen(f"{index}/pypi", data=body, timeout=60) as answer,
+            pytest.raises(Exception, match=said),
+        ):
+            xmlrpc.client.loads(answer.read())
+    for path, length, status in (("pypi", 20_000, 413), ("simple/", 1, 405), ("pypi/bear/json", 1, 405)):
+        with pytest.raises(urllib.error.HTTPError, match=str(status)):
+            urllib.request.urlopen(f"{index}/{path}", data=b"x" * length, timeout=60)
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{zoo.server.url}/pulp/python/web/other/pypi", data=b"x", timeout=60)
+
+
 @pytest.mark.skipif(not BANDERSNATCH.exists(), reason="bandersnatch is not installed (the extra test has it)")
-def test_bandersnatch_mirrors_what_changed(zoo: Zoo, packages: dict[str, list[Path]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["simple", "xmlrpc"])
+def test_bandersnatch_mirrors_what_changed(
+    method: str, zoo: Zoo, packages: dict[str, list[Path]], tmp_path: Path
+) -> None:
     mirror = tmp_path / "mirror"
     configuration = tmp_path / "bandersnatch.conf"
     configuration.write_text(
         f"[mirror]\ndirectory = {mirror}\nmaster = {zoo.server.url}/packages/web/zoo\nallow-non-https = true\n"
-        "api-method = simple\njson = true\nworkers = 2\ntimeout = 60\nstop-on-error = true\n"
+        f"api-method = {method}\njson = true\nworkers = 2\ntimeout = 60\nstop-on-error = true\n"
     )
 
     def run() -> str:

@@ -166,19 +166,19 @@ class DerivedDocument:
 
     content: bytes
     media_type: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Derived:
-    """How a document is made of a published file, for each request: it contains URLs of the server."""
+    """How a document is made of a published file, for each request: it contains URLs, or answers a question."""
 
     root: str
     """The part of the path whose URL the document needs."""
     source: str
     """The path of the file."""
-    write: Callable[[bytes, str], DerivedDocument | None]
-    """Takes the file's content and the absolute URL of the root; `None` if there is no such document."""
+    write: Callable[[bytes, str, bytes], DerivedDocument | None]
+    """Takes the file's content, the absolute URL of the root and the request's body; `None` if there is no such one."""
 
 
 class Upstream(Protocol):
@@ -462,9 +462,9 @@ class ContentType(Protocol):
         del path
         return None
 
-    def derived(self, path: str) -> Derived | None:
-        """Return how a document at a URL path that nothing is found at is made of a published file, if it can be."""
-        del path
+    def derived(self, path: str, method: str) -> Derived | None:
+        """Return how the document at a URL path is made at which no file is: for `GET`, or a `POST` with a body."""
+        del path, method
         return None
 
     def sync_report(self, progress: Progress) -> Any:

@@ -29,6 +29,7 @@ from pulpit.net.request_state import ABORT
 from pulpit.published import listing
 from pulpit.published.access import AccessRules
 from pulpit.published.address import FORWARDED_PREFIX, absolute_url, moved_to_folder
+from pulpit.published.calls import body_of_call
 from pulpit.published.conditions import MOST_RANGES, Judgement, Validators, judge, ranges
 from pulpit.published.listing import INDEX_JSON
 from pulpit.published.locate import Publications, PublishedFile, PublishedFolder
@@ -72,7 +73,7 @@ class PublishedFiles:
         rules: AccessRules | None = None,
         *,
         respelled: Callable[[str], str | None] = lambda _: None,
-        derived: Callable[[str], Derived | None] = lambda _: None,
+        derived: Callable[[str, str], Derived | None] = lambda _path, _method: None,
         patience: float = PATIENCE,
     ) -> None:
         self._publications: Final = publications
@@ -91,7 +92,7 @@ class PublishedFiles:
             await send(ready.start)
             await send(ready.body)
             return
-        response = await self._response(scope, path)
+        response = await self._response(scope, path, receive)
         response.headers.update(_HEADERS)
         await response(scope, receive, send)
 
@@ -129,11 +130,19 @@ class PublishedFiles:
         if self._rules is not None:
             self._rules.ask(shown.distributor_object_id)
 
-    async def _response(self, scope: Scope, path: str) -> Response:
+    async def _response(self, scope: Scope, path: str, receive: Receive) -> Response:
+        prepare: Callable[[], tuple[PublishedFile | PublishedFolder | None, Response]]
         if scope["method"] not in _METHODS:
-            return PlainTextResponse("Only GET and HEAD are served here.\n", 405, {"Allow": "GET, HEAD"})
+            if scope["method"] != "POST" or self._derived(path, "POST") is None:
+                return PlainTextResponse("Only GET and HEAD are served here.\n", 405, {"Allow": "GET, HEAD"})
+            call = await body_of_call(receive)
+            if isinstance(call, Response):
+                return call
+            prepare = partial(self._made_now, scope, path, call)
+        else:
+            prepare = partial(self._prepared, scope, path)
         try:
-            found, response = await run_in_threadpool(self._prepared, scope, path)
+            found, response = await run_in_threadpool(prepare)
             if self._rules is not None and found is not None and found.distributor is not None:
                 return await self._rules.refusal(scope, found.distributor) or response
         except (OSError, PulpitError) as error:  # storage or database unavailable, or a file lost
@@ -153,21 +162,23 @@ class PublishedFiles:
                 return found, self._folder(found, scope)
             case PublishedFolder():
                 return found, moved_to_folder(scope, path, path)
-        return self._elsewhere(scope, path) or (found, PlainTextResponse(_NOTHING, 404))
-
-    def _elsewhere(self, scope: Scope, path: str) -> tuple[PublishedFile | PublishedFolder, Response] | None:
-        """Return what answers a path at which nothing is: a folder in another spelling, or a file with another form."""
         folder = self._respelled(path)
         elsewhere = self._publications.locate(self._kind, folder) if folder and folder != path.rstrip("/") else None
         if folder and isinstance(elsewhere, PublishedFolder) and elsewhere.distributor is not None:
             return elsewhere, moved_to_folder(scope, path, folder)
-        derived = self._derived(path)
+        return self._made_now(scope, path)
+
+    def _made_now(self, scope: Scope, path: str, call: bytes = b"") -> tuple[PublishedFile | None, Response]:
+        """Return a document that is made of a published file for this request."""
+        derived = self._derived(path, "POST" if scope["method"] == "POST" else "GET")
         source = self._publications.locate(self._kind, derived.source) if derived else None
         if derived is None or not isinstance(source, PublishedFile):
-            return None
+            return None, PlainTextResponse(_NOTHING, 404)
         with self._publications.storage.open(source.file.sha256) as file:
-            document = derived.write(file.read(), absolute_url(scope, derived.root))
-        return (source, self._document(document, source, Headers(scope=scope))) if document else None
+            document = derived.write(file.read(), absolute_url(scope, derived.root), call)
+        if document is None:
+            return None, PlainTextResponse(_NOTHING, 404)
+        return source, self._document(document, source, Headers(scope=scope))
 
     def _document(self, document: DerivedDocument, source: PublishedFile, asked: Headers) -> Response:
         sha256 = hashlib.sha256(document.content).hexdigest()

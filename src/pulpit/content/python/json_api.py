@@ -95,7 +95,7 @@ def derived(path: str) -> Derived | None:
     return Derived(
         root=asked[1],
         source=f"{asked[1]}pypi/{project}/releases.json",
-        write=lambda content, root: _document(json.loads(content), version, root),
+        write=lambda content, root, _: _document(json.loads(content), version, root),
     )
 
 

@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from packaging.version import Version
@@ -17,6 +18,7 @@ from pulpit.content.python.json_api import ListedFile
 from pulpit.content.python.status import ACTIVE, ProjectStatus
 
 API_VERSION: Final = "1.4"
+_SERIALS_SINCE: Final = datetime(2020, 1, 1, tzinfo=UTC)
 _PAGES: Final = ("index.html", "index.v1_json")
 
 
@@ -72,13 +74,14 @@ def lay_out(content: Content, tree: Tree, clock: Clock) -> None:
 class _Serials:
     """Numbers by which mirrors see that a project has changed; each is greater than all before.
 
-    A new one is the time in seconds, so that they also grow from one publication to another that was built anew.
+    A new one is the seconds since 2020, so that they also grow from one publication to another that was built anew; it
+    fits into the 32 bits of XML-RPC until 2088.
     """
 
     def __init__(self, remembered: bytes | None, clock: Clock) -> None:
         self._former: Final[dict[str, tuple[int, str]]] = json.loads(remembered) if remembered else {}
         last = max((serial for serial, _ in self._former.values()), default=0)
-        self._next: Final = max(last + 1, int(clock().timestamp()))
+        self._next: Final = max(last + 1, int((clock() - _SERIALS_SINCE).total_seconds()))
         self.known: Final[dict[str, tuple[int, str]]] = {}
         """Serial and digest of the content, by project."""
 

@@ -33,7 +33,7 @@ from pulpit.content.port import (
     WantedUnit,
     Withdrawal,
 )
-from pulpit.content.python import distributions, index, json_api, publish, selection, status
+from pulpit.content.python import distributions, index, json_api, publish, selection, status, xml_rpc
 from pulpit.content.python.distributions import FileName
 from pulpit.content.python.index import IndexPage
 from pulpit.content.python.pages import Pages, Unhashed
@@ -180,9 +180,9 @@ class Python(ContentType):
         project = distributions.project_name(page[2]) if page else None
         return f"{page[1]}{project}" if page and project else None
 
-    def derived(self, path: str) -> Derived | None:
-        """Return how a document of the JSON API is made."""
-        return json_api.derived(path)
+    def derived(self, path: str, method: str) -> Derived | None:
+        """Return how a document of the JSON API, or the answer to a call by XML-RPC, is made."""
+        return xml_rpc.derived(path) if method == "POST" else json_api.derived(path)
 
     def sync_report(self, progress: Progress) -> list[dict[str, Any]]:
         """Return a list of steps."""
