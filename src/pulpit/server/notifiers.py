@@ -43,7 +43,7 @@ def notifier_types(settings: Settings, publisher: "messaging.AmqpPublisher | Non
     proxy = configured_proxy(settings.server.webhook_proxy)
 
     def http() -> NotifierType:
-        from pulpit.delivery.notifiers.http import Http  # noqa: PLC0415 - aiohttp is slow to import
+        from pulpit.delivery.notifiers.http import Http  # noqa: PLC0415 - libcurl is loaded for its first listener
 
         return Http(system_clock, allow=networks, source=source, proxy=proxy)
 

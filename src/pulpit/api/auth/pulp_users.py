@@ -5,6 +5,7 @@ uses, and whether the user may do this. A valid password is cached for a minute:
 second.
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -15,15 +16,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-import aiohttp
+import pycurl
 
 from pulpit.clock import Clock
 from pulpit.errors import PermissionDenied, PulpitError
+from pulpit.net.curl import trust_system
 from pulpit.store.users import User
 
 KNOWN_SECONDS: Final = 60.0
 MOST_KNOWN: Final = 1_000
-TIMEOUT: Final = aiohttp.ClientTimeout(total=15)
+TIMEOUT: Final = 15
+"""Seconds."""
 _RIGHT: Final = 200
 _WRONG: Final = 401
 _NOT_ALLOWED: Final = 403
@@ -76,16 +79,10 @@ class PulpUsers:
         return True
 
     async def _status(self, login: str, password: str) -> int:
-        token = base64.b64encode(f"{login}:{password}".encode()).decode()
-        headers = {"Authorization": f"Basic {token}"}
         try:
-            async with (
-                aiohttp.ClientSession(timeout=TIMEOUT, headers=headers) as session,
-                session.get(self._url, allow_redirects=False) as reply,
-            ):
-                return reply.status
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            _log.warning("Pulp cannot be asked: %s", type(error).__name__, extra={"action": "pulp3_login_unknown"})
+            return await asyncio.to_thread(_ask, self._url, login, password)
+        except (pycurl.error, OSError) as error:
+            _log.warning("Pulp cannot be asked: %s", error.args[-1], extra={"action": "pulp3_login_unknown"})
             raise PulpUnreachable("Pulp, which knows the users, cannot be reached; try again.") from None
 
     def _user(self, login: str) -> User:
@@ -93,3 +90,22 @@ class PulpUsers:
 
     def _digest(self, login: str, password: str) -> bytes:
         return hmac.digest(self._key, f"{login}:{password}".encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+
+def _ask(url: str, login: str, password: str) -> int:
+    """Return the status of a GET with a login.
+
+    Raises:
+        pycurl.error: there is none.
+    """
+    token = base64.b64encode(f"{login}:{password}".encode("utf-8", "surrogatepass")).decode()
+    curl = pycurl.Curl()
+    curl.setopt(pycurl.NOSIGNAL, 1)
+    curl.setopt(pycurl.URL, url)
+    curl.setopt(pycurl.PROXY, "")
+    curl.setopt(pycurl.HTTPHEADER, [f"Authorization: Basic {token}"])
+    curl.setopt(pycurl.TIMEOUT, TIMEOUT)
+    curl.setopt(pycurl.WRITEFUNCTION, lambda _: None)
+    trust_system(curl)
+    curl.perform()
+    return int(curl.getinfo(pycurl.RESPONSE_CODE))
