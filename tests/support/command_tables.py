@@ -16,7 +16,7 @@ from pulpit.cli.demo import demo
 from pulpit.cli.fire import fire
 from pulpit.cli.importing import import_export
 from pulpit.cli.listen import listen
-from pulpit.cli.local import check, doctor, export, health, install_service, worker
+from pulpit.cli.local import check, copy_database, doctor, export, health, install_service, worker
 from pulpit.cli.main import completion
 from pulpit.cli.on import on
 from pulpit.cli.pulp3 import pulp3
@@ -47,6 +47,7 @@ def tables() -> dict[str, str]:
         "listen.py": _table(listen),
         "pulpit check": _table(check),
         "pulpit completion": _table(completion),
+        "pulpit copy-database": _table(copy_database),
         "pulpit demo": _table(demo),
         "pulpit doctor": _table(doctor),
         "pulpit export": _table(export),

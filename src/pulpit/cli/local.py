@@ -138,6 +138,38 @@ def check(config: Path | None, *, deep: bool, repair: bool, as_json: bool, **opt
     sys.exit(run(settings, deep=deep, repair=repair, as_json=as_json))
 
 
+@click.command("copy-database")
+@CONFIG
+@_DATA_DIR
+def copy_database(config: Path | None, **options: str | None) -> None:
+    """Copy the SQLite database of a stopped server into the PostgreSQL of [database] url.
+
+    Everything is copied, in one transaction, into a database that must be empty; package files stay where they are. The
+    next start uses the PostgreSQL. pulpit.db is not changed.
+    """
+    from pulpit.server import data_folder  # noqa: PLC0415 - as above
+    from pulpit.store.database import FILE_NAME, Database  # noqa: PLC0415 - as above
+    from pulpit.store.moving import copy_all  # noqa: PLC0415 - as above
+    from pulpit.store.wakeups import WakeupSocket  # noqa: PLC0415 - as above
+
+    settings, _ = _load(config, options)
+    folder, url = settings.data_dir, settings.database.url
+    if not url.startswith("postgresql"):
+        raise ConfigurationError("[database] url", "it must name the PostgreSQL to copy into.")
+    data_folder.check_own(folder)
+    with data_folder.locked(folder), WakeupSocket(folder) as wakeups:
+        source = Database.look_into(folder, wakeups)
+        try:
+            target = Database.open(folder, wakeups, url=url)
+            try:
+                count = copy_all(source, target, lambda table, rows: write_line(f"{table}: {rows}"))
+            finally:
+                target.close()
+        finally:
+            source.close()
+    write_line(f"{count} rows are copied; from now on {folder / FILE_NAME} is not used.")
+
+
 @click.command("export")
 @click.argument("what", metavar="PLACE|REPO:NUMBER")
 @click.argument("target", metavar="DIR", type=click.Path(path_type=Path))

@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "doctor": ("local", "Check everything that a server needs, and say what to do."),
     "health": ("local", "Check whether the server on this machine is ready."),
     "check": ("local", "Verify that database, storage and publications are consistent."),
+    "copy-database": ("local", "Copy the SQLite database of a stopped server into the PostgreSQL of [database] url."),
     "export": (
         "local",
         "Write what a place such as repos/zoo shows, or a publication such as zoo:7, as a plain tree.",

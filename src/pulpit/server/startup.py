@@ -26,7 +26,7 @@ from pulpit.settings import Settings
 from pulpit.storage.disk import disk_errors
 from pulpit.storage.port import Storage
 from pulpit.store import servers, units, users
-from pulpit.store.database import RETRY_PAUSE, Database
+from pulpit.store.database import FILE_NAME, RETRY_PAUSE, Database
 from pulpit.store.servers import Instance
 from pulpit.tasks.recovery import sweep, sweep_uploads
 
@@ -62,6 +62,7 @@ class Startup:
         """
         try:
             await asyncio.to_thread(self._database.prepare)
+            await asyncio.to_thread(self._refuse_to_forget)
             identity = await asyncio.to_thread(self._begun_storage)
             if not self._database.is_sqlite:
                 self.me = replace(self.me, storage=identity)
@@ -89,6 +90,16 @@ class Startup:
             where = self._data_dir / ADMIN_PASSWORD_FILE
             process.say(f"The administrator is admin, the password {self._password} (also in {where}).")
             self._password = None
+
+    def _refuse_to_forget(self) -> None:
+        """Begin no new database beside the old one, whose password and files it would take over."""
+        old = self._data_dir / FILE_NAME
+        if self._database.is_sqlite or not old.exists():
+            return
+        with self._database.read() as connection:
+            if not users.every(connection):
+                why = f"this database is empty, and {old} is not; run `pulpit copy-database`, or move that file away."
+                raise ConfigurationError("[database] url", why)
 
     def _begun_storage(self) -> str:
         """Return the identity of the storage, initialised only while no file is recorded: later it must exist."""
