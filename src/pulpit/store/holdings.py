@@ -127,7 +127,7 @@ def note_withdrawn(tx: Transaction, repo_id: str, withdrawn: Mapping[str, str], 
     columns = associations.c
     mine = columns.repo_id == repo_id
     wanted = select(columns.unit_id, columns.withdrawn).where(mine & columns.withdrawn.is_not(None))
-    noted = dict(tx.connection.execute(wanted).tuples().all())
+    noted = {unit_id: how for unit_id, how in tx.connection.execute(wanted)}  # noqa: C416 - rows are no pairs to mypy
     again = [unit_id for unit_id in noted if unit_id in offered and unit_id not in withdrawn]
     new = {unit_id: how for unit_id, how in withdrawn.items() if noted.get(unit_id) != how}
     for how in (None, *sorted({*new.values()})):

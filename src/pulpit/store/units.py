@@ -198,7 +198,7 @@ def metadata_of(connection: Connection, unit_ids: Sequence[str]) -> dict[str, di
     found: dict[str, dict[str, Any]] = {}
     for portion in portions(unit_ids):
         rows = connection.execute(select(units.c.id, units.c.metadata).where(units.c.id.in_(portion)))
-        found |= dict(rows.tuples().all())
+        found |= {unit_id: metadata for unit_id, metadata in rows}  # noqa: C416 - rows are no pairs to mypy
     return found
 
 
@@ -247,7 +247,7 @@ def in_slot(connection: Connection, type_id: str, slot: str) -> dict[str, Unit]:
     columns = associations.c
     held = (columns.repo_id == repositories.c.id) & (columns.unit_type_id == type_id) & (columns.slot == slot)
     places = select(columns.repo_id, columns.unit_id).select_from(repositories.join(associations, held))
-    holders = dict(connection.execute(places).tuples().all())
+    holders = {repo_id: unit_id for repo_id, unit_id in connection.execute(places)}  # noqa: C416 - rows are no pairs to mypy
     rows = connection.execute(select(units).where(units.c.id.in_(set(holders.values())))).mappings()
     found = {row["id"]: from_row(row, {}) for row in rows}
     return {repo_id: found[unit_id] for repo_id, unit_id in holders.items()}
