@@ -187,6 +187,7 @@ class Cursor(ListenerCursor):
             task = asyncio.create_task(self._notifier.deliver(batch.events))
             begun = asyncio.get_running_loop().time()
             self._in_flight.append(_InFlight(batch=batch, task=task, begun=begun, begun_at=self._clock()))
+            await asyncio.sleep(0)  # the notifier begins before we look for more
 
     async def _next_batch(self, limit: int) -> Batch:
         return await self._reader.next_batch(self._read_to, self._wanted, limit, self._listener.packages)

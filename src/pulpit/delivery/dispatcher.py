@@ -77,6 +77,8 @@ class Dispatcher:
         self._handed: Final[deque[Sequence[Event]]] = deque(maxlen=MOST_HANDED)
         self._look = False
         """Whether the log may hold more than what was handed over."""
+        self._resting = False
+        """Whether everything that is known has been announced."""
         self._listeners_rang: Final = asyncio.Event()
         self._leases: Final = Leases(database, me, self._listeners_rang.set)
         self._redriver: Final = Redriver(database, types, clock, mine=self._leases.has)
@@ -98,8 +100,13 @@ class Dispatcher:
         self._events_fired.set()
 
     def _take(self, events: Sequence[Event]) -> None:
+        """Announce events that this process committed: at once, unless older ones or too many listeners wait."""
         self._handed.append(events)
-        self._events_fired.set()
+        if self._resting and len(self._cursors) <= WOKEN_AT_ONCE:
+            for cursor in self._announce(self._handed_over()).values():
+                cursor.wake()
+        if self._handed or self._look:
+            self._events_fired.set()
 
     def _listeners_changed(self) -> None:
         self._listeners_rang.set()
@@ -143,7 +150,9 @@ class Dispatcher:
                 await self._tell(read)
                 self._look = len(read) == READ_AT_ONCE
             if not self._look:
+                self._resting = True
                 await _set_or_due(self._events_fired)
+                self._resting = False
 
     def _handed_over(self) -> list[Event]:
         """Take the events that transactions of this process committed, as far as they follow the head without a gap."""
