@@ -5,8 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from support.embedded_broker import BrokerProcess, broker_process
-from support.rabbitmq import RabbitMQ, rabbitmq, why_not
+from support.rabbitmq import RabbitMQ, major_version, rabbitmq, why_not
 from support.restricted_users import definitions, write_people
+
+
+@pytest.fixture(autouse=True)
+def _differs_in_rabbitmq_4(request: pytest.FixtureRequest) -> None:
+    marker = request.node.get_closest_marker("rabbitmq_4_differs")
+    if marker and request.node.callspec.params.get("amqp") == "rabbitmq" and major_version() >= 4:
+        pytest.skip(f"RabbitMQ 4 {marker.args[0]}")
 
 
 @pytest.fixture(scope="session", params=["embedded", "rabbitmq"])

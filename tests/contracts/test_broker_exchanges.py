@@ -77,6 +77,7 @@ def test_reserved_names_are_refused(port: int) -> None:
         wire.call(commands.Exchange.Delete(0, "amq.topic"))
 
 
+@pytest.mark.rabbitmq_4_differs("closes the channel with 406")
 def test_an_unknown_kind_is_refused(port: int) -> None:
     with Wire(port) as wire, refused(503, "COMMAND_INVALID - unknown exchange type 'odd'", hard=True, cause=(40, 10)):
         wire.exchange(unused(), "odd")

@@ -127,6 +127,7 @@ def test_a_rejected_message_is_a_dead_letter(port: int, method: object) -> None:
         assert [death["reason"] for death in headers["x-death"]] == ["rejected"]
 
 
+@pytest.mark.rabbitmq_4_differs("keeps CC")
 def test_the_dead_letter_key_replaces_the_own(port: int) -> None:
     with Wire(port) as wire:
         queue, dead = with_dead_letters(wire, **{"x-dead-letter-routing-key": "grave"})
@@ -140,6 +141,7 @@ def test_the_dead_letter_key_replaces_the_own(port: int) -> None:
         assert headers["x-death"][0]["routing-keys"] == [queue, "nowhere"]
 
 
+@pytest.mark.rabbitmq_4_differs("ignores an x-death that a client sent")
 def test_dying_again_in_the_same_way_counts_up(port: int) -> None:
     with Wire(port) as wire:
         queue, dead = with_dead_letters(wire)

@@ -34,7 +34,7 @@ def as_user(port: int, login: str) -> Wire:
 
 
 def no(what: str, login: str, cause: tuple[int, int]) -> Any:
-    text = f"ACCESS_REFUSED - access to {what} in vhost '/' refused for user '{login}'"
+    text = f"access to {what} in vhost '/' refused for user '{login}'"
     return refused(403, text, cause=cause)
 
 

@@ -130,6 +130,7 @@ REJECTED = {"queue": "dying", "reason": "rejected", "exchange": "there"}
 EXPIRED = {"queue": "other", "reason": "expired", "exchange": "there"}
 
 
+@pytest.mark.rabbitmq_4_differs("ignores an x-death that a client sent")
 @pytest.mark.parametrize(
     ("came", "stands"),
     [
@@ -150,6 +151,7 @@ def test_the_deaths_that_others_wrote_are_merged(port: int, came: list[Any], sta
     assert first == {}
 
 
+@pytest.mark.rabbitmq_4_differs("ignores an x-death that a client sent")
 def test_a_first_death_is_told_once(port: int) -> None:
     shown, first = deaths_after(port, [EXPIRED], **{"x-first-death-queue": "other"})
     assert [death[:2] for death in shown] == [("dying", "rejected"), ("other", "expired")]

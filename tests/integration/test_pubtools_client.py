@@ -231,7 +231,7 @@ def test_d7_what_it_uploads_is_published_and_read_by_dnf(client: Any, server: Se
     seen = dnf.read(url, download=True)
     assert seen.error == ""
     assert seen.installable == {"bear-0:1.0-1.noarch"}
-    assert seen.found["groups"] == [["animals", "Animals", ["bear"]]]
+    assert seen.groups == [["animals", "Animals", ["bear"]]]
     assert seen.found["environments"] == ["zoo"]
     assert seen.found["modules"] == ["zoo:1:1:abc:x86_64"]
     assert seen.found["advisories"] == ["ZOO-2026:1"]

@@ -113,7 +113,7 @@ def test_d7_forms_become_units_that_are_published(here: YumMirror, nothing: Path
     seen = seen_by_dnf(here)
 
     assert seen.error == ""
-    assert seen.found["groups"] == [["beasts", "Beasts", ["ant", "bear", "camel"]]]
+    assert seen.groups == [["beasts", "Beasts", ["ant", "bear", "camel"]]]
     assert seen.found["environments"] == ["zoo-environment"]
     assert seen.found["advisories"] == ["ZOO-2024:9"]
     (erratum,) = here.held("zoo", "erratum")
@@ -151,7 +151,7 @@ def test_d7_a_whole_comps_is_taken_apart(here: YumMirror, tmp_path: Path) -> Non
     types = {held.unit.type_id for held in here.held("zoo")} - {"rpm"}
     assert types == {"package_group", "package_category", "package_environment", "package_langpacks"}
     assert len(here.stored()) == 1  # the package; the comps.xml is written again
-    assert seen_by_dnf(here).found["groups"] == [["animals", "Animals", ["bear", "camel"]]]
+    assert seen_by_dnf(here).groups == [["animals", "Animals", ["bear", "camel"]]]
 
 
 @pytest.mark.parametrize(

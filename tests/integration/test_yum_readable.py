@@ -169,4 +169,4 @@ def test_groups_are_seen(here: YumMirror, upstream: Upstream, rpms: list[Path]) 
     here.create("zoo", upstream.url)
     assert here.sync("zoo").result == "success"
 
-    assert seen_by_dnf(here).found["groups"] == [["animals", "Animals", ["bear", "camel"]]]
+    assert seen_by_dnf(here).groups == [["animals", "Animals", ["bear", "camel"]]]

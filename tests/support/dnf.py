@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
 _PYTHON = "/usr/bin/python3"
 _SCRIPT = """
 import json, os, sys
@@ -78,6 +80,17 @@ for line in sys.stdin:
 """
 
 
+_GROUP_SCRIPT = """
+import dnf.comps, sys, tempfile
+with tempfile.NamedTemporaryFile("w") as file:
+    file.write("<comps><group><id>zoo</id><name>Zoo</name></group></comps>")
+    file.flush()
+    comps = dnf.comps.Comps()
+    comps._add_from_xml_filename(file.name)
+    sys.exit([group.id for group in comps.groups] != ["zoo"])
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What dnf sees of a repository; `error` if it cannot be used at all."""
@@ -90,6 +103,14 @@ class Seen:
         """The packages that it could download too."""
         return {nevra for nevra, broken in self.found.get("broken", {}).items() if broken is False}
 
+    @property
+    def groups(self) -> list[list[Any]]:
+        """Id, name and packages of each group; skips the test where dnf loses them."""
+        if reason := groups_missing():
+            pytest.skip(reason)
+        groups: list[list[Any]] = self.found["groups"]
+        return groups
+
 
 @cache
 def missing() -> str | None:
@@ -98,6 +119,15 @@ def missing() -> str | None:
     if Path(_PYTHON).exists() and not subprocess.run(asked, capture_output=True, check=False).returncode:
         return None
     return "the system's Python has no dnf (Debian: apt install dnf)"
+
+
+@cache
+def groups_missing() -> str | None:
+    """Why dnf reads no groups at all, as a reason to skip."""
+    if reason := missing():
+        return reason
+    read = subprocess.run([_PYTHON, "-c", _GROUP_SCRIPT], capture_output=True, check=False)
+    return "dnf's own libcomps loses every group here, or crashes (as Debian 13's does)" if read.returncode else None
 
 
 class Reader:
@@ -127,6 +157,8 @@ class Reader:
             self._process.stdin.flush()
             status = int(self._process.stdout.readline())
             if status:
+                if reason := groups_missing():
+                    pytest.skip(reason)
                 return Seen({}, error=f"dnf ended with {status}")
             found = json.loads((Path(folder) / "result").read_text())
         return Seen(found, error=found.get("error", ""))

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pika
@@ -27,6 +28,13 @@ def why_not() -> str | None:
     if not _SERVER.exists():
         return "Debian's package rabbitmq-server is not installed (as root on Debian, `make test` installs it)"
     return None
+
+
+@cache
+def major_version() -> int:
+    """The first number of the installed version; 0 without RabbitMQ."""
+    version = _SERVER.resolve().parent.parent.name.partition("rabbitmq_server-")[2]  # it is a link into that folder
+    return int(version.partition(".")[0] or 0)
 
 
 needs_rabbitmq = pytest.mark.skipif(why_not() is not None, reason=why_not() or "")

@@ -2,7 +2,6 @@
 
 import ctypes
 import errno
-import importlib
 import os
 import resource
 import shutil
@@ -18,8 +17,9 @@ from typing import Any, Final
 from cryptography import x509
 
 from pulpit.broker.config import MEBIBYTE
+from pulpit.content.rpm.lists import createrepo
 from pulpit.delivery.notifiers.http_config import configured_proxy
-from pulpit.errors import ConfigurationError
+from pulpit.errors import ConfigurationError, WorkFailed
 from pulpit.listener_options import KAFKA, NATS
 from pulpit.net.addresses import is_loopback, parse_networks
 from pulpit.net.config_files import ADMIN_PASSWORD_FILE, read_secret
@@ -267,11 +267,9 @@ def certificate_ends(key: str, path: Path, now: datetime, *, any_will_do: bool) 
 def check_system(_installation: Installation) -> Iterator[Finding]:
     """Check the libraries for yum repositories, and the limit of open connections."""
     try:
-        importlib.import_module("createrepo_c")
-    except ImportError as error:
-        yield warning(
-            "system", f"Yum repositories cannot be read ({error}).", "Install GLib; Debian: apt install libglib2.0-0"
-        )
+        createrepo()
+    except WorkFailed as error:
+        yield warning("system", str(error), "Install GLib; Debian: apt install libglib2.0-0")
     if shutil.which("gpgv") is None:
         yield warning(
             "system", "There is no gpgv, which checks signatures of packages.", "Install it; Debian: apt install gpgv"

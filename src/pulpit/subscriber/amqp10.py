@@ -202,7 +202,8 @@ def _in_words(lost: Lost) -> str:
 def read_message(data: bytes, exchange: str, profile: Profile) -> Message:
     """Parse a message received from an exchange; undecodable bytes become a message with this body.
 
-    In a body, data are unchanged, a text is encoded, and other values become JSON.
+    RabbitMQ 4 names exchange and routing key in annotations. In a body, data are unchanged, a text is encoded, and
+    other values become JSON.
     """
     try:
         arrived = message.decode(data)
@@ -213,7 +214,7 @@ def read_message(data: bytes, exchange: str, profile: Profile) -> Message:
         value = body.value if isinstance(body, message.Value) else [list(values) for values in body.lists]
         body = value.encode() if isinstance(value, str) else json.dumps(plain(value)).encode()
     return Message(
-        subject=arrived.subject or "",
+        subject=str(arrived.annotations.get("x-routing-key", arrived.subject or "")),
         exchange=str(arrived.annotations.get("x-exchange", exchange)),
         properties=_properties(arrived),
         headers={str(name): value for name, value in arrived.application_properties.items()},

@@ -1,7 +1,9 @@
 """The configuration of a yum repository: all that the original client sends is accepted, invalid values are not."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,6 +108,19 @@ def test_without_glib_a_sentence_says_what_to_install(monkeypatch: pytest.Monkey
     finally:
         lists.createrepo.cache_clear()
     assert refused.value.property_names == ["importer_type_id"]
+
+
+def test_the_macros_of_the_machine_are_not_read(tmp_path: Path) -> None:
+    (tmp_path / "rpmrc").write_text("")
+    (tmp_path / "macros").write_text("%broken() %{lua:\n")
+    environment = {**os.environ, "RPM_CONFIGDIR": str(tmp_path)}
+
+    def said(program: str) -> str:
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stderr
+
+    assert "unterminated body" in said("import createrepo_c")
+    assert not said("from pulpit.content.rpm.lists import createrepo; createrepo()")
 
 
 def test_a_server_can_do_without_yum() -> None:

@@ -7,6 +7,7 @@ package at a time.
 
 import importlib
 import mmap
+import os
 import re
 from collections.abc import Collection, Iterator
 from functools import cache
@@ -22,6 +23,7 @@ from pulpit.errors import WorkFailed
 from pulpit.text import shown
 
 CREATEREPO: Final = "createrepo_c"
+_RPM_CONFIGURATION: Final = "RPM_CONFIGDIR"
 MOST_ENTRY: Final = 64 * MIB
 """Bytes of one package's entry in a list."""
 ROOTS: Final = {"primary": "metadata", "filelists": "filelists", "other": "otherdata"}
@@ -49,14 +51,23 @@ _MANY_ATTRIBUTES: Final = re.compile(rb"<(?:[^<>=]*=){%d}" % MOST_ATTRIBUTES)
 def createrepo() -> Any:
     """Import createrepo_c at first use, because it needs GLib, which not every machine has.
 
+    Its RPM library reads the machine's macros, and says on standard error which of them are too new for it. None is
+    needed, so it gets an empty configuration.
+
     Raises:
         WorkFailed: a library is missing; the text says what to install.
     """
+    configured = os.environ.get(_RPM_CONFIGURATION)
     try:
+        os.environ[_RPM_CONFIGURATION] = str(Path(__file__).parent / "rpm_configuration")
         return importlib.import_module(CREATEREPO)
     except ImportError as error:
         reason = shown(str(error))
         raise WorkFailed(f"Yum repositories need GLib on the server (Debian: libglib2.0-0): {reason}.") from None
+    finally:
+        os.environ.pop(_RPM_CONFIGURATION, None)
+        if configured is not None:
+            os.environ[_RPM_CONFIGURATION] = configured
 
 
 class PackageList:
