@@ -1,7 +1,9 @@
 """The http notifier against real receivers on loopback."""
 
+import shutil
 import socket
 import ssl
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -390,6 +392,20 @@ def test_a_certificate_of_the_given_authority_is_trusted_and_no_other(authority:
             assert isinstance(misnamed, Retry)
             assert "is not trusted: " in misnamed.reason
             assert "'localhost'" in misnamed.reason
+
+    run(story)
+
+
+@pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="openssl, which names the files of such a folder, is not there"
+)
+def test_a_folder_of_authorities_is_trusted_in_place_of_the_systems(authority: trustme.CA, tmp_path: Path) -> None:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    subprocess.run(["openssl", "rehash", str(tmp_path)], check=True, timeout=100)
+
+    async def story() -> None:
+        async with sink(server_side(authority, "localhost")) as far:
+            assert isinstance(await outcome(far.url, ca_path=str(tmp_path)), Delivered)
 
     run(story)
 
