@@ -346,3 +346,15 @@ def test_a_login_may_take_a_frame_of_8_kib(size: int, taken: bool) -> None:
         else:
             with refused(501, "FRAME_ERROR", hard=True):
                 wire.expect(commands.Connection.Tune)
+
+
+def test_a_confirm_comes_before_the_return_of_a_later_publish() -> None:
+    """As the extension of PHP expects it; RabbitMQ keeps this order too, unless it has much to do."""
+    with broker_thread() as broker, Wire(broker.port) as wire:
+        wire.call(commands.Confirm.Select(), answer=commands.Confirm.SelectOk)
+        wire.publish(b"first", "nowhere")
+        wire.publish(b"second", "nowhere", mandatory=True)
+        first = wire.expect(commands.Basic.Ack)
+        assert (first.delivery_tag, first.multiple) == (1, False)
+        assert wire.content(commands.Basic.Return).body == b"second"
+        assert wire.expect(commands.Basic.Ack).delivery_tag == 2

@@ -168,6 +168,8 @@ class Channel:
             return
         queues = host.route(exchange, message)
         if not queues and publish.mandatory:
+            if confirms is not None:
+                confirms.flush()  # in the order of the publishes
             method = methods.BasicReturn(312, "NO_ROUTE", message.exchange, message.routing_key)
             self.outbox.send(method_frame(self.number, method) + self._content_frames(message))
         properties = message.properties

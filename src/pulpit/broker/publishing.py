@@ -257,8 +257,8 @@ class DirectReplies:
         self._replies: dict[str, Reply] = {}
 
     def enter(self, reply: Reply) -> str:
-        """Create an unguessable address; messages to it are passed to `reply`."""
-        address = REPLY_PREFIX + base64.urlsafe_b64encode(os.urandom(18)).decode()
+        """Create an unguessable address, in RabbitMQ's form; messages to it are passed to `reply`."""
+        address = REPLY_PREFIX + ".".join(base64.b64encode(os.urandom(16)).decode() for _ in range(2))
         self._replies[address] = reply
         return address
 
@@ -280,7 +280,8 @@ def replace_reply_to(message: Message, reply_address: str | None) -> None:
 class Confirms:
     """Publisher confirms of one channel, sent at the end of a turn, with few frames for many messages.
 
-    One ack with `multiple` covers everything below the oldest pending publish; the rest is acknowledged one by one.
+    One ack with `multiple` covers everything below the oldest pending publish; the rest is acknowledged one by one, and
+    so are a few, for clients that wait for as many acks as they have published.
     `say` sends payloads, `soon` schedules the end of the turn.
     """
 
@@ -330,12 +331,14 @@ class Confirms:
                 self._waiting.pop(number, None)
         oldest = next(iter(self._waiting), self.published + 1)
         covered = bisect_left(confirmed, oldest)
-        if covered:
-            self._say(_ACK + _ANSWER.pack(confirmed[covered - 1], covered > 1))
-        for number in confirmed[covered:]:
+        if covered > _FEW:
+            self._say(_ACK + _ANSWER.pack(confirmed[covered - 1], True))
+            confirmed = confirmed[covered:]
+        for number in confirmed:
             self._say(_ACK + _ANSWER.pack(number, False))
 
 
+_FEW: Final = 4
 _ACK: Final = head(BasicAck)
 _NACK: Final = head(BasicNack)
 _ANSWER: Final = struct.Struct(">Q?")

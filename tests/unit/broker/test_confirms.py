@@ -36,21 +36,29 @@ def test_one_ack_covers_a_turn() -> None:
     assert turn.end() == [(ACK, 5, True)]
 
 
+def test_a_few_are_acknowledged_one_by_one() -> None:
+    """The extension of PHP calls back for each ack, and programs count them."""
+    turn = Turn()
+    for _ in range(2):
+        turn.confirms.confirm_next()
+    assert turn.end() == [(ACK, 1, False), (ACK, 2, False)]
+
+
 def test_an_ack_does_not_reach_over_one_that_still_waits() -> None:
     turn = Turn()
-    numbers = [turn.confirms.expect() for _ in range(5)]
-    for number in (1, 2, 4, 5):
+    numbers = [turn.confirms.expect() for _ in range(8)]
+    for number in (1, 2, 3, 4, 5, 7, 8):
         turn.confirms.confirm(number)
-    assert turn.end() == [(ACK, 2, True), (ACK, 4, False), (ACK, 5, False)]
-    turn.confirms.confirm(numbers[2])
-    assert turn.end() == [(ACK, 3, False)]
+    assert turn.end() == [(ACK, 5, True), (ACK, 7, False), (ACK, 8, False)]
+    turn.confirms.confirm(numbers[5])
+    assert turn.end() == [(ACK, 6, False)]
 
 
 def test_a_refused_publish_is_said_before_an_ack_that_covers_it() -> None:
     turn = Turn()
-    for _ in range(3):
+    for _ in range(6):
         turn.confirms.expect()
-    turn.confirms.confirm(1)
     turn.confirms.refuse(2)
-    turn.confirms.confirm(3)
-    assert turn.end() == [(NACK, 2, False), (ACK, 3, True)]
+    for number in (1, 3, 4, 5, 6):
+        turn.confirms.confirm(number)
+    assert turn.end() == [(NACK, 2, False), (ACK, 6, True)]
