@@ -53,6 +53,7 @@ event_counters = Table(
     Column("repo_id", String(255), primary_key=True),
     Column("last_number", BigInteger, nullable=False),
 )
+"""The last number of each repository's events; on SQLite the trigger `keep_counter` writes it (step 0020)."""
 
 listeners = Table(
     "listeners",
