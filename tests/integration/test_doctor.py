@@ -264,7 +264,7 @@ def test_what_belongs_to_another_user_is_told(tmp_path: Path) -> None:
     assert found.remedy == f"Run as root: chown -R --reference={tmp_path} {theirs}"
     os.chown(tmp_path, 65534, 65534)
     [found] = told(settings_of(tmp_path), "files")
-    assert "belongs to somebody else" in found.sentence
+    assert "belongs to another user" in found.sentence
 
 
 def test_a_clock_that_was_ahead_is_told(tmp_path: Path) -> None:

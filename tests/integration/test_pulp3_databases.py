@@ -337,7 +337,7 @@ def test_the_doctor_sees_what_is_wrong_with_a_pulp(pulp: Pulp3, database: str, t
         found = [finding for finding in json.loads(done.stdout)["findings"] if finding["part"] == "pulp3"]
         return found[-1]["state"], " ".join(finding["sentence"] for finding in found)
 
-    assert seen() == ("ok", "The database of [pulp3] notes what happens there; 0 entries wait.")
+    assert seen() == ("ok", "The database of [pulp3] records what happens there; 0 entries wait.")
     with pulp.cluster.connect(database) as connection:
         Pulp(connection).sync()
         assert "2 entries wait" in seen()[1]
@@ -346,7 +346,7 @@ def test_the_doctor_sees_what_is_wrong_with_a_pulp(pulp: Pulp3, database: str, t
         connection.execute("ALTER TABLE core_task DISABLE TRIGGER pulpit_task")
         assert "these triggers are gone or off: pulpit_task" in seen()[1]
     run("pulp3", "detach", "--discard", "--database-url", url)
-    assert seen() == ("problem", "Nothing in the database of [pulp3] notes what happens there.")
+    assert seen() == ("problem", "Nothing in the database of [pulp3] records what happens there.")
     conf.write_text(conf.read_text().replace(database, "postgres"))
     assert "no table core_task" in seen()[1]
 

@@ -20,8 +20,8 @@ Say = Callable[[str, int, int], None]
 """Called with the current rule, the number of parts done, and their total."""
 
 SYNC_AGAIN: Final = "`--repair` has the next sync fetch it again."
-PUBLISH_AGAIN: Final = "`--repair` has the next publish lay it out anew."
-BY_STARTING: Final = "The server puts it right when it starts, and so does `--repair`."
+PUBLISH_AGAIN: Final = "`--repair` has the next publish write it again."
+BY_STARTING: Final = "The server corrects it at its next start, and so does `--repair`."
 NO_WAY: Final = "Restore a backup."
 _REPORT: Final = "Report it as a bug, with the log of that time."
 _PAIRS: Final = {
@@ -171,7 +171,7 @@ def _listeners(inspection: Inspection, connection: Connection) -> Iterator[Findi
         )
     for letter_id, number in audit.letters_without_event(connection):
         problem = f"The event {number} of the dead letter is not in the log, so it cannot be sent again."
-        remedy = "`pulp-admin event deadletters drop` lets go of it."
+        remedy = "`pulp-admin event deadletters drop` removes it."
         yield Finding(rule="books.letter", subject=letter_id, problem=problem, remedy=remedy)
 
 

@@ -91,7 +91,7 @@ def _missing(
                 rule="files.content",
                 subject=file.sha256,
                 problem=f"{name}, an orphan, {flaw}.",
-                remedy="`pulp-admin orphan remove --all` lets go of it.",
+                remedy="`pulp-admin orphan remove --all` removes it.",
             )
 
 
@@ -199,7 +199,7 @@ def check_publications(inspection: Inspection) -> Iterator[Finding]:
             rule="publications.inventory",
             subject=f"{publication.repo_id}/{publication.number}",
             problem=problem,
-            remedy="`--repair` takes it away, and the next publish makes another one.",
+            remedy="`--repair` removes it, and the next publish makes another one.",
             repair=partial(_remove_publication, inspection, publication),
         )
 

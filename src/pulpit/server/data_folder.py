@@ -39,7 +39,7 @@ def prepare(data_dir: Path) -> None:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = data_dir.stat()
         if found.st_uid != os.geteuid():
-            raise ConfigurationError(_KEY, f"{data_dir} belongs to somebody else.")
+            raise ConfigurationError(_KEY, f"{data_dir} belongs to another user.")
         if found.st_mode & _OF_OTHERS:
             names = {path.name for path in data_dir.iterdir()} - {"lost+found"}
             if names and not names & _OURS:  # never change the mode of /tmp or a home folder by mistake
@@ -78,7 +78,7 @@ def check_own(data_dir: Path) -> None:
     except OSError as error:
         raise ConfigurationError(_KEY, f"{data_dir} cannot be used ({error.strerror}).") from None
     if owner != os.geteuid():
-        raise ConfigurationError(_KEY, f"{data_dir} belongs to somebody else; do this as its user.")
+        raise ConfigurationError(_KEY, f"{data_dir} belongs to another user; do this as its user.")
 
 
 def is_served(data_dir: Path) -> bool:

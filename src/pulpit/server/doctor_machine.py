@@ -131,7 +131,7 @@ def check_data_folder(installation: Installation) -> Iterator[Finding]:
     """Check owner and mode of the data."""
     folder = installation.settings.data_dir
     if not folder.exists():
-        yield well("files", f"{folder} is not there yet; the first start makes it.")
+        yield well("files", f"{folder} is not there yet; the first start creates it.")
         return
     owner, flaws = folder.stat().st_uid, 0
     for path in sorted(folder.iterdir()):
@@ -214,11 +214,11 @@ def check_clock(installation: Installation) -> Iterator[Finding]:
     if state == _TIME_ERROR:
         yield warning(
             "clock",
-            f"It is {now:%Y-%m-%d %H:%M:%S} UTC by the clock, and nothing keeps it right.",
+            f"It is {now:%Y-%m-%d %H:%M:%S} UTC by the clock, and nothing synchronises it.",
             "Run a time service, such as systemd-timesyncd or chrony, on this machine or its host.",
         )
     else:
-        yield well("clock", f"It is {now:%Y-%m-%d %H:%M:%S} UTC, and the clock is kept right.")
+        yield well("clock", f"It is {now:%Y-%m-%d %H:%M:%S} UTC, and the clock is synchronised.")
 
 
 def check_certificates(installation: Installation) -> Iterator[Finding]:

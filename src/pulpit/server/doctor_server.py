@@ -48,7 +48,7 @@ def check_running(installation: Installation) -> Iterator[Finding]:
     """Check that the running server responds at its configured address, and has workers."""
     settings = installation.settings
     if not installation.is_served:
-        yield well("server", f"No server runs in {settings.data_dir}; everything is looked at as it would start.")
+        yield well("server", f"No server runs in {settings.data_dir}; everything is checked as it would start.")
         return
     url = url_of(settings)
     try:
@@ -177,7 +177,7 @@ def check_database(installation: Installation) -> Iterator[Finding]:
     """Check that the database responds and has this version's tables; then its content."""
     settings = installation.settings
     if not settings.database.url and not (settings.data_dir / FILE_NAME).exists():
-        yield well("database", "The first start makes it.")
+        yield well("database", "The first start creates it.")
         return
     with contextlib.ExitStack() as stack:
         wakeups = stack.enter_context(WakeupSocket(Path(stack.enter_context(tempfile.TemporaryDirectory()))))
@@ -212,13 +212,13 @@ def check_pulps(installation: Installation) -> Iterator[Finding]:
             continue
         missing = [trigger for trigger, state in (found.triggers or {}).items() if state != "in place"]
         if not found.attached:
-            yield problem("pulp3", f"Nothing in the database of {key} notes what happens there.", attach)
+            yield problem("pulp3", f"Nothing in the database of {key} records what happens there.", attach)
         elif missing:
             yield problem(
                 "pulp3", f"In the database of {key} these triggers are gone or off: {', '.join(missing)}.", attach
             )
         else:
-            yield well("pulp3", f"The database of {key} notes what happens there; {found.waiting} entries wait.")
+            yield well("pulp3", f"The database of {key} records what happens there; {found.waiting} entries wait.")
         if found.refused:
             sentence = f"Of {found.refused} entries in the database of {key} no event could be made."
             yield warning("pulp3", sentence, "See `pulpit pulp3 status`, and report it as a bug.")

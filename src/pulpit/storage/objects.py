@@ -340,8 +340,8 @@ class WrongObject(WorkFailed):
 
     def __init__(self, shown: str, sha256: str) -> None:
         super().__init__(
-            f"The file {sha256} in {shown} is not what it was; `pulpit check --deep` tells what needs it, and with "
-            "--repair lets the next sync fetch it again."
+            f"The file {sha256} in {shown} has other content than its name says; `pulpit check --deep` tells what uses "
+            "it, and with --repair lets the next sync fetch it again."
         )
 
 
@@ -355,7 +355,7 @@ def _reason(text: str) -> str:
         return "did not answer in time"
     if "error sending request" in text or "Connect" in text:
         return "cannot be reached"
-    return "broke off its answer"
+    return "broke off its response"
 
 
 async def _cut(pieces: AsyncIterator[bytes], start: int, end: int) -> AsyncIterator[bytes]:

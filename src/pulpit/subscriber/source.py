@@ -64,7 +64,7 @@ class Binding:
         for option, text in (("exchange", self.exchange), ("subject", self.subject), ("queue", self.queue or "")):
             _check_short(option, text)
         if not self.exchange:
-            raise ConfigurationError("exchange", "must name an exchange; nobody can subscribe to the nameless one")
+            raise ConfigurationError("exchange", "must name an exchange; the nameless one has no subscribers")
         if self.queue == "":
             raise ConfigurationError("queue", "must have a name")
         if self.queue_type is not None and self.queue is None:

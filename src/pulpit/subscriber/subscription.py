@@ -130,8 +130,8 @@ class Subscription:
             self._on_gap(shown)
         elif shown is not None:
             self._stream.tell(
-                f"the events of repository {shown.repo_id} are counted anew, by {shown.number} after {shown.highest}: "
-                "the server's database was restored or made anew, and events may be missing"
+                f"the numbers of repository {shown.repo_id} start again, with {shown.number} after {shown.highest}: "
+                "the server's database was restored or recreated, and events may be missing"
             )
 
 

@@ -290,7 +290,7 @@ class Engine:
     def _on_attached(self, event: Any) -> None:
         link = self._links.get(self._pn.pn_event_link(event))
         if link is None:
-            self._break(Condition(FRAMING_ERROR, "A link was attached that nobody asked for."))
+            self._break(Condition(FRAMING_ERROR, "The broker attached a link that was not requested."))
         else:
             self._tell(Attached(link=link))
 

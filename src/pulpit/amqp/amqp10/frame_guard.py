@@ -74,7 +74,7 @@ class FrameGuard:
         if code == _BEGIN:
             ours = _field(frame, 0)
             if ours is None:
-                raise Violation("A session was begun that nobody asked for.")
+                raise Violation("The broker began a session that was not requested.")
             if channel in self._answered or ours in self._answered.values():
                 raise Violation("A session was begun twice.")
             self._answered[channel] = ours

@@ -218,7 +218,7 @@ class ClientLogin:
         if code == _AUTH:
             raise LoginRefused("The login was refused.")
         if code != _OK:
-            raise LoginFailed("The peer cannot log anybody in.")
+            raise LoginFailed("The peer has no login.")
         if self._scram:
             try:
                 self._scram.check(_field(fields, 1, bytes))

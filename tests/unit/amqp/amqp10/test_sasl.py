@@ -120,8 +120,8 @@ def test_scram_says_what_the_example_of_the_standard_says() -> None:
         (mechanisms("ANONYMOUS") * 1 + frame(0x40, Symbol("ANONYMOUS")), "twice"),
         (mechanisms("KERBEROS"), "offers KERBEROS"),
         (mechanisms(), "offers nothing"),
-        (mechanisms("ANONYMOUS") + frame(0x44, Ubyte(4)), "cannot log anybody in"),
-        (mechanisms("ANONYMOUS") + frame(0x44), "cannot log anybody in"),
+        (mechanisms("ANONYMOUS") + frame(0x44, Ubyte(4)), "has no login"),
+        (mechanisms("ANONYMOUS") + frame(0x44), "has no login"),
     ],
 )
 def test_a_server_that_says_something_else_is_refused_in_words(sent: bytes, words: str | None) -> None:
