@@ -14,7 +14,7 @@ from support import upstream as serving
 from support.server import pulpit
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[pg.PostgreSQL]:
     if why := pg.why_not():
         pytest.skip(why)
@@ -61,6 +61,13 @@ def test_everything_is_there_afterwards_and_numbers_go_on(tmp_path: Path, cluste
             assert numbers == list(range(1, len(numbers) + 1))
             assert len(numbers) > len(before)
             assert "agree" in run("check", new.data_dir, url).stdout
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_lacks_letters_is_refused(tmp_path: Path, cluster: pg.PostgreSQL, encoding: str) -> None:
+    done = run("serve", tmp_path / "data", cluster.fresh(encoding))
+    assert done.returncode == 78
+    assert f"keeps text in {encoding}; create it with ENCODING 'UTF8'" in done.stderr
 
 
 def test_what_cannot_be_copied_is_said(tmp_path: Path) -> None:

@@ -103,14 +103,17 @@ class PostgreSQL:
         """The URL of one of its databases."""
         return f"postgresql://{_USER}:{self._password}@127.0.0.1:{self._port}/{database}"
 
-    def fresh(self) -> str:
+    def fresh(self, encoding: str = "UTF8") -> str:
         """Make an empty database and return its URL."""
         name = f"t{secrets.token_hex(6)}"
         engine = sa.create_engine(
             self.url().replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
         )
         with engine.connect() as connection:
-            connection.execute(sa.text(f"CREATE DATABASE {name}"))
+            options = (
+                f"ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'" if encoding != "UTF8" else ""
+            )
+            connection.execute(sa.text(f"CREATE DATABASE {name} {options}"))
         engine.dispose()
         return self.url(name)
 

@@ -100,7 +100,7 @@ def conninfo(section: Pulp3Settings, key: str = "[pulp3]") -> str:
         name = f"{key} password_file"
         given["password"] = first_line(read_secret(Path(section.password_file), name))
     several = {"target_session_attrs": "read-write"} if "," in str(given.get("host", "")) else {}
-    options: dict[str, Any] = {**CLIENT_OPTIONS, "client_encoding": "utf8", **several, **given}
+    options: dict[str, Any] = {**CLIENT_OPTIONS, **several, **given}
     return make_conninfo("", **options)
 
 

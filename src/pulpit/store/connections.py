@@ -33,6 +33,7 @@ FROZEN_MS: Final = 600_000
 
 CLIENT_OPTIONS: Final[dict[str, Any]] = {
     "application_name": "pulpit",
+    "client_encoding": "UTF8",  # else psycopg returns bytes where the database is in SQL_ASCII
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,

@@ -39,6 +39,7 @@ FILE_NAME: Final = "pulpit.db"
 _WRONG_LOGIN: Final = ("28000", "28P01", "3D000")
 """PostgreSQL's SQLSTATEs for: user not allowed to connect, wrong password, no such database."""
 _TRY_TO_WRITE: Final = text("DELETE FROM alembic_version WHERE 0")
+_ENCODING: Final = text("SHOW server_encoding")
 _DATABASE_TIME: Final = select(func.clock_timestamp())
 
 T = TypeVar("T")
@@ -100,6 +101,8 @@ class Database:
         if self.is_sqlite:
             self._make_file()
         with self._opening() as connection:
+            if not self.is_sqlite and (encoding := connection.execute(_ENCODING).scalar_one()) != "UTF8":
+                raise UnusableTables(f"keeps text in {encoding}; create it with ENCODING 'UTF8' TEMPLATE template0.")
             upgrade(connection)
             if self.is_sqlite:
                 # Report a read-only file now, not at the first event.
