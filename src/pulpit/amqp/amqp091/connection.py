@@ -79,7 +79,7 @@ async def connect(
     *,
     prepare: Callable[[Made], None] = lambda _: None,
 ) -> Made:
-    """Open a connection; a failed or cancelled attempt leaves nothing behind.
+    """Open a connection; a failed or cancelled attempt leaves nothing behind once pika's own timeouts have passed.
 
     Args:
         kind: a class of pika's asyncio connections.
@@ -105,10 +105,12 @@ async def connect(
         async with asyncio.timeout(parameters.stack_timeout + 1):
             return await opened
     except AMQPConnectorException as error:  # not a subclass of pika's AMQPError
-        abort(connection)
         raise AMQPConnectionError(error) from None
     except BaseException:
-        abort(connection)
+        if connection.is_open:
+            abort(connection)
+        else:  # pika's callbacks fail if it is closed while it connects
+            connection.add_on_open_callback(abort)
         raise
 
 
