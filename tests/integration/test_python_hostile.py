@@ -138,7 +138,7 @@ def test_what_is_no_file_of_the_project_is_not_fetched(
         ({"meta": {"api-version": "2.0"}, "files": []}, "version '2.0'"),
         ({"meta": {"api-version": 7}, "files": []}, "version '7'"),
         (file(url=None), "no URL"),
-        (file(filename=7), "no name"),
+        (file(filename=7, url="/x"), "no name"),
         (file(url="ftp://x/bear-2.0.tar.gz"), "no URL"),
         (file(filename="../../bear-2.0.tar.gz"), "is no name of a file"),
         (file(filename="bear-2.0\u202e.tar.gz"), "is no name of a file"),

@@ -155,7 +155,6 @@ DIGEST = hashlib.sha256(b"bear-1.0.tar.gz").hexdigest()
         {"size": 0},
         {"filename": None},
         {"filename": "bear%2D1.0.tar.gz"},
-        {"filename": "files/bear-1.0.tar.gz", "url": "/files/bear%2D1.0.tar.gz"},
         {"upload-time": "2024-01-02T03:04:05.1234567Z"},
         {"upload-time": 1700000000},
         {"requires-python": ["3"], "yanked": 0},

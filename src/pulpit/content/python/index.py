@@ -273,11 +273,10 @@ def _json_files(page: IndexPage, signs: _Signs) -> Iterator[IndexedFile | LeftOu
 
 
 def _filename(stated: Any, url: str | None) -> str | None:
-    """Return the name of a file; pip reads it from the URL alone, so that some indexes escape or omit the other."""
-    if url is not None and not (isinstance(stated, str) and distributions.is_usable(stated)):
-        in_url = _last_part(url.partition("#")[0])
-        if distributions.is_distribution(in_url):
-            return in_url
+    """Return the name of a file; pip reads it from the URL alone, so that some indexes omit or escape the other."""
+    in_url = _last_part(url.partition("#")[0]) if url is not None else ""
+    if distributions.is_distribution(in_url) and (not isinstance(stated, str) or unquote(stated) == in_url):
+        return in_url
     return stated if isinstance(stated, str) else None
 
 
