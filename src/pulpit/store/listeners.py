@@ -154,20 +154,30 @@ def add(
     event_types: list[str],
     *,
     now: datetime,
-    **columns: Any,
+    give_up_after: int = GIVE_UP_AFTER,
+    repo_ids: list[str] | None = None,
+    results: list[str] | None = None,
+    packages: list[str] | None = None,
+    owner: str | None = None,
+    visible: list[list[str] | None] | None = None,
 ) -> Listener:
-    """Create a listener that starts with the next event to be fired; `columns` are its filters, owner and patience."""
+    """Create a listener that starts with the next event to be fired."""
     listener_id = object_id()
-    row = {
-        "id": listener_id,
-        "notifier_type_id": notifier_type_id,
-        "notifier_config": notifier_config,
-        "event_types": event_types,
-        "created_at": now,
-        "give_up_after": GIVE_UP_AFTER,
-        "position": event_log.head(tx.connection),
-    }
-    tx.connection.execute(insert(listeners).values(row | columns))
+    new = insert(listeners).values(
+        id=listener_id,
+        notifier_type_id=notifier_type_id,
+        notifier_config=notifier_config,
+        event_types=event_types,
+        created_at=now,
+        give_up_after=give_up_after,
+        repo_ids=repo_ids,
+        results=results,
+        packages=packages,
+        owner=owner,
+        visible=visible,
+        position=event_log.head(tx.connection),
+    )
+    tx.connection.execute(new)
     tx.wakeups.add(Wakeup.LISTENERS)
     return get(tx.connection, listener_id)
 

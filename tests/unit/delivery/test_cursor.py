@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -374,7 +375,7 @@ def test_failing_and_recovering_are_told_to_the_listeners_that_ask_and_not_to_th
 
 
 @pytest.mark.parametrize(
-    ("wish", "expected"),
+    ("filters", "expected"),
     [
         ({"repo_ids": ["fedora-*"]}, [1, 3]),
         ({"repo_ids": ["fedora-*", "zoo"]}, [1, 2, 3]),
@@ -382,9 +383,9 @@ def test_failing_and_recovering_are_told_to_the_listeners_that_ask_and_not_to_th
         ({"repo_ids": ["zoo"], "results": ["failed"]}, []),
     ],
 )
-def test_filters_beyond_the_type(engine: Engine, wish: dict[str, list[str]], expected: list[int]) -> None:
+def test_filters_beyond_the_type(engine: Engine, filters: dict[str, Any], expected: list[int]) -> None:
     with engine.database.write() as tx:
-        listeners.add(tx, "story", {"name": "one"}, ["*"], now=system_clock(), **wish)
+        listeners.add(tx, "story", {"name": "one"}, ["*"], now=system_clock(), **filters)
         listeners.add(tx, "story", {"name": "all"}, ["*"], now=system_clock())
 
     async def story() -> None:
