@@ -10,17 +10,21 @@ from sqlalchemy import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
 
 
-def execute(connection: Connection, text: str, parameters: Sequence[Any] = ()) -> Any:
-    """Run a statement on the driver, and return its cursor.
+def execute(connection: Connection, text: str, parameters: Sequence[Any] = ()) -> list[Any]:
+    """Run a statement on the driver, and return its rows.
+
+    Outside a transaction SQLite commits when the last row is read, so it may fail until then.
 
     Raises:
         DBAPIError: the driver's error, wrapped as SQLAlchemy does.
     """
     driver: Any = connection.connection.dbapi_connection
     try:
-        return driver.execute(text, parameters)
+        cursor = driver.execute(text, parameters)
+        rows: list[Any] = cursor.fetchall() if cursor.description else []
     except connection.dialect.loaded_dbapi.Error as error:
         raise _told(connection, text, error) from error
+    return rows
 
 
 def commit(connection: Connection) -> None:

@@ -97,12 +97,12 @@ def append(
     is_counted = counted and repo_id is not None
     if tx.connection.dialect.name == "sqlite":
         if is_counted:
-            cursor = execute(tx.connection, _SQLITE_COUNT_AND_APPEND, (*row, repo_id))
+            rows = execute(tx.connection, _SQLITE_COUNT_AND_APPEND, (*row, repo_id))
         else:
-            cursor = execute(tx.connection, _SQLITE_APPEND, row)
+            rows = execute(tx.connection, _SQLITE_APPEND, row)
     else:
-        cursor = execute(tx.connection, _POSTGRESQL_COUNT_AND_APPEND if is_counted else _POSTGRESQL_APPEND, row)
-    [(number, repo_number)] = cursor.fetchall()
+        rows = execute(tx.connection, _POSTGRESQL_COUNT_AND_APPEND if is_counted else _POSTGRESQL_APPEND, row)
+    [(number, repo_number)] = rows
     event = Event(number, event_id, event_type, repo_id, repo_number, result, occurred_at, traceparent, body)
     tx.events.append(event)
     return event
