@@ -217,7 +217,8 @@ class Broker:
         written = asyncio.Event()
         state.store.after(written.set)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(written.wait(), self.config.shutdown_timeout)
+            async with asyncio.timeout(self.config.shutdown_timeout):
+                await written.wait()
 
     async def _keep_watch(self) -> None:
         before = time.monotonic()

@@ -302,7 +302,7 @@ def _in_loop(loop: asyncio.AbstractEventLoop, take: Callable[[Sequence[Event]], 
 
 async def _set_or_due(event: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(POLL):  # `wait_for` of Python 3.11 may swallow a cancellation
+        async with asyncio.timeout(POLL):
             await event.wait()
 
 

@@ -261,7 +261,8 @@ class Announcements:
         if self._over:
             return False
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ticket.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await ticket.wait()
         return ticket.is_set()
 
 

@@ -81,7 +81,8 @@ class Redriver:
                 now = asyncio.get_running_loop().time()
                 pauses = [max(SHORTEST_PAUSE, rest.until - now) for rest in self._resting.values()]
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._rang.wait(), min([LOOK_EVERY, *pauses]))
+                    async with asyncio.timeout(min([LOOK_EVERY, *pauses])):
+                        await self._rang.wait()
 
     async def _round(self) -> bool:
         """Send the dead letters that are due; return whether more may be due at once."""

@@ -157,7 +157,8 @@ class Live:
                 if update.message:
                     yield update.message
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._tick.wait(), HEARTBEAT_S)
+                    async with asyncio.timeout(HEARTBEAT_S):
+                        await self._tick.wait()
                     continue
                 yield ": still here\n\n"
         finally:
