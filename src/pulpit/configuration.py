@@ -180,6 +180,8 @@ def _value(key: Key, text: str) -> Any:
     choices = _CHOICES.get(key.name)
     if choices and text not in choices:
         raise ConfigurationError(name, f"it must be one of {', '.join(filter(None, choices))}, not {_short(text)}.")
+    if key.name == "host" and text.startswith("[") and text.endswith("]"):
+        return text[1:-1]  # an IPv6 address as in a URL
     return text
 
 

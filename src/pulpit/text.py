@@ -68,6 +68,11 @@ def masked_url(url: str) -> str:
     return _QUERY.sub(lambda query: "&".join(map(_masked_part, query[0].split("&"))), without_password, count=1)
 
 
+def host_and_port(host: str, port: int | str) -> str:
+    """Join both as a URL does, an IPv6 address in brackets (RFC 3986, section 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def system_reason(error: OSError) -> str:
     """Return what the system or OpenSSL calls an error, without the addresses and numbers that asyncio adds."""
     for name in ("verify_message", "reason"):  # of ssl's errors

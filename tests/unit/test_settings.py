@@ -44,6 +44,12 @@ def test_misspelt_names_are_recognised(tmp_path: Path) -> None:
     ]
 
 
+def test_an_ipv6_address_may_be_written_as_in_a_url() -> None:
+    environment = {"PULP_SERVER_CONF": "/dev/null", "PULPIT_HOST": "[::1]", "PULPIT_BROKER_HOST": "::1"}
+    settings, _ = load(None, environment, {})
+    assert (settings.server.host, settings.broker.host) == ("::1", "::1")
+
+
 def test_what_kubernetes_sets_for_a_service_called_pulpit_is_no_port() -> None:
     links = {"PULPIT_PORT": "tcp://10.0.0.1:24880", "PULPIT_BROKER_PORT": "tcp://10.0.0.2:5672"}
     environment = {

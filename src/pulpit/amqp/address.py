@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import is_loopback
+from pulpit.text import host_and_port
 
 DEFAULT_HOST: Final = "localhost"
 PLAIN_PORT, TLS_PORT = 5672, 5671
@@ -78,7 +79,7 @@ class BrokerAddress:
     @property
     def place(self) -> str:
         """Host and port, for messages."""
-        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return host_and_port(self.host, self.port)
 
     def __str__(self) -> str:
         return f"{'amqps' if self.tls else 'amqp'}{'+10' if self.speaks_10 else ''}://{self.place}"

@@ -30,7 +30,7 @@ from pulpit.broker.writer import Done, WriteBatch, Writer, open_database
 from pulpit.errors import ConfigurationError, StorageFull
 from pulpit.net.addresses import is_loopback
 from pulpit.net.renewal import Watched, keep_fresh
-from pulpit.text import system_reason
+from pulpit.text import host_and_port, system_reason
 
 DATABASE: Final = "broker.db"
 LOCK: Final = "broker.lock"
@@ -186,7 +186,7 @@ class Broker:
                 backlog=512,
             )
         except OSError as error:
-            reason = f"nothing can listen on {config.host}:{config.port}: {system_reason(error)}."
+            reason = f"nothing can listen on {host_and_port(config.host, config.port)}: {system_reason(error)}."
             raise ConfigurationError("[broker] port", reason) from error
         self._exits.push_async_callback(self._hang_up)
 

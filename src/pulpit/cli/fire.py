@@ -25,6 +25,7 @@ from pulpit.client.failures import (
     Busy,
     Failure,
     NoConnection,
+    NotSent,
     ServerTrouble,
     WrongData,
     WrongUse,
@@ -96,22 +97,33 @@ class Sending:
         headers = {**_HEADERS, "Idempotency-Key": str(uuid.uuid4())}
         deadline = self.clock() + self.patience
         failures = 0
+        was_sent = False
         while True:
             try:
                 answer = self.server.call("POST", v1_path("events"), body=body, headers=headers).body
                 break
             except (NoConnection, Busy) as failure:
                 failures += 1
-                self._wait(failure, failures, deadline, batch)
+                was_sent = was_sent or not isinstance(failure, NotSent)
+                self._wait(failure, failures, deadline, batch, was_sent=was_sent)
         self._acknowledge(answer, len(batch))
 
-    def _wait(self, failure: NoConnection | Busy, failures: int, deadline: float, batch: Sequence[ReadyEvent]) -> None:
+    def _wait(
+        self,
+        failure: NoConnection | Busy,
+        failures: int,
+        deadline: float,
+        batch: Sequence[ReadyEvent],
+        *,
+        was_sent: bool,
+    ) -> None:
         jitter = random.random()  # noqa: S311 - no secret
         pause = delay(failures, first=_FIRST_PAUSE, longest=_LONGEST_PAUSE, random=jitter).total_seconds()
         if self.clock() + pause > deadline:
             first, last = batch[0].number, batch[-1].number
             which = f"line {first} is" if first == last else f"lines {first} to {last} are"
-            raise type(failure)(f"{failure}\nGiven up; whether {which} in the log is not known.")
+            outcome = f"whether {which} in the log is not known" if was_sent else f"{which} not in the log"
+            raise type(failure)(f"{failure}\nGiven up; {outcome}.")
         if failures == 1:
             self.tell(f"{failure} Retrying for {span_text(self.patience)}.")
         self.sleep(pause)

@@ -8,6 +8,7 @@ Failure
 ├── ServerTrouble   70  the server failed, or its response is not understood
 │   └── Busy        70  it is unavailable (502, 503, 504): the same request may succeed later
 ├── NoConnection    74  nobody responds at the address
+│   └── NotSent     74  the request certainly did not reach the server
 ├── BrokenStream    74  standard input or output is full, closed or broken
 ├── NotAllowed      77  credentials are missing, wrong or not enough
 ├── WrongSettings   78  a configuration file or an address is invalid
@@ -65,6 +66,10 @@ class NoConnection(Failure):
     """Start the server, or fix the network, and retry."""
 
     exit_code = 74
+
+
+class NotSent(NoConnection):
+    """Start the server, or fix the network, and retry: nothing happened."""
 
 
 class BrokenStream(Failure):

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Final
 
-from pulpit.client.failures import Failure, NoConnection, ServerTrouble, WrongData, WrongSettings
+from pulpit.client.failures import Failure, NoConnection, NotSent, ServerTrouble, WrongData, WrongSettings
 from pulpit.client.settings import Settings
 from pulpit.net.tls import client_context
 from pulpit.text import system_reason
@@ -72,14 +72,15 @@ def _in_words(name: str, error: Exception) -> Failure:
         case ssl.SSLError():
             return _tls_trouble(name, error)
         case socket.gaierror(errno=socket.EAI_AGAIN):
-            return NoConnection(f"The host of {name} cannot be looked up now: {system_reason(error)}.")
+            return NotSent(f"The host of {name} cannot be looked up now: {system_reason(error)}.")
         case socket.gaierror() | UnicodeError():
             return WrongSettings(f"The host of {name} is unknown.")
         case TimeoutError():
             return NoConnection(f"No answer from {name} within {_SECONDS:.0f} seconds.")
         case OSError():
             reason = system_reason(error)
-            return NoConnection(f"Cannot connect to {name}: {reason}. Is the server running there?")
+            failure = NotSent if isinstance(error, ConnectionRefusedError) else NoConnection
+            return failure(f"Cannot connect to {name}: {reason}. Is the server running there?")
     return NoConnection(f"{name} does not answer in HTTP ({type(error).__name__}).")
 
 

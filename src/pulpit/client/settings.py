@@ -31,7 +31,7 @@ from pulpit.net.config_files import (
     ini_flaw,
     read_secret,
 )
-from pulpit.text import system_reason
+from pulpit.text import host_and_port, system_reason
 
 DEFAULT_URL: Final = "http://127.0.0.1:24880"
 DEFAULT_PREFIX: Final = "/pulp/api"
@@ -154,7 +154,7 @@ def _configured_url(read: ConfigParser) -> str | None:
         return None
     host = read.get("server", "host")
     port = read.get("server", "port", fallback=str(_PULP2_PORT))
-    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    return f"https://{host_and_port(host, port)}"
 
 
 def _url(place: str, text: str) -> SplitResult:

@@ -29,6 +29,7 @@ from pulpit.server.notifiers import not_ready
 from pulpit.server.stream_servers import kafka_brokers, nats_servers
 from pulpit.settings import Settings
 from pulpit.store.database import FILE_NAME
+from pulpit.text import host_and_port
 
 ENOUGH_ROOM: Final = 1024 * MEBIBYTE
 """Free bytes below which there is a warning."""
@@ -183,12 +184,12 @@ def check_ports(installation: Installation) -> Iterator[Finding]:
     if settings.embedded_broker:
         wanted.append(("[broker] port", settings.broker.host, settings.broker.port))
     for key, host, port in wanted:
-        reason = why_not_listen(host, port)
+        place, reason = host_and_port(host, port), why_not_listen(host, port)
         if reason is None:
-            yield well("ports", f"{host}:{port} is free for {key}.")
+            yield well("ports", f"{place} is free for {key}.")
         else:
             remedy = f"See who has it by `ss -ltnp 'sport = :{port}'`, or set {key}."
-            yield problem("ports", f"{host}:{port} cannot be listened on: {reason}.", remedy)
+            yield problem("ports", f"{place} cannot be listened on: {reason}.", remedy)
 
 
 def why_not_listen(host: str, port: int) -> str | None:

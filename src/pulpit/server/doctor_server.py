@@ -31,7 +31,7 @@ from pulpit.store import dead_letters, event_log, listeners, schedules, servers
 from pulpit.store.database import FILE_NAME, Database, database_time
 from pulpit.store.listeners import Listener
 from pulpit.store.wakeups import WakeupSocket
-from pulpit.text import one_line
+from pulpit.text import host_and_port, one_line
 
 MOST: Final = 20
 """Listeners and schedules that are listed individually."""
@@ -153,9 +153,10 @@ async def _connect(way: "messaging.AmqpPublisher") -> None:
 def _embedded(installation: Installation) -> Iterator[Finding]:
     section = installation.settings.broker
     if not installation.is_served:
-        yield well("broker", f"The embedded broker will listen on {section.host}:{section.port}.")
+        yield well("broker", f"The embedded broker will listen on {host_and_port(section.host, section.port)}.")
         return
     host = reachable(section.host)
+    place = host_and_port(host, section.port)
     try:
         with socket.create_connection((host, section.port), timeout=PATIENCE_S) as line:
             spoken = True
@@ -167,10 +168,10 @@ def _embedded(installation: Installation) -> Iterator[Finding]:
     else:
         reason = "" if spoken else "what listens there speaks no AMQP 0-9-1"
     if reason:
-        sentence = f"The embedded broker does not answer at {host}:{section.port} ({reason})."
+        sentence = f"The embedded broker does not answer at {place} ({reason})."
         yield problem("broker", sentence, "If the server was started with --broker-port, give it here too.")
     else:
-        yield well("broker", f"The embedded broker answers at {host}:{section.port}.")
+        yield well("broker", f"The embedded broker answers at {place}.")
 
 
 def check_database(installation: Installation) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pulpit.net.tls import in_words
 from pulpit.settings import Settings
-from pulpit.text import one_line
+from pulpit.text import host_and_port, one_line
 
 PATIENCE_S: Final = 5.0
 """Timeout in seconds for a response."""
@@ -23,9 +23,8 @@ def reachable(host: str) -> str:
 
 
 def url_of(settings: Settings) -> str:
-    host = reachable(settings.server.host)
     scheme = "https" if settings.server.ssl_certificate else "http"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.server.port}"
+    return f"{scheme}://{host_and_port(reachable(settings.server.host), settings.server.port)}"
 
 
 def ask(settings: Settings, path: str) -> dict[str, Any]:

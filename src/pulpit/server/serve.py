@@ -51,6 +51,7 @@ from pulpit.store.retention import Retention
 from pulpit.store.wakeups import Wakeup, WakeupSocket
 from pulpit.tasks.schedules import Scheduler
 from pulpit.tasks.supervisor import Supervisor
+from pulpit.text import host_and_port
 from pulpit.ui import app as ui
 
 if TYPE_CHECKING:
@@ -375,4 +376,4 @@ async def _running(
 def _url(settings: Settings, listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     scheme = "https" if settings.server.ssl_certificate else "http"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{scheme}://{host_and_port(host, port)}"

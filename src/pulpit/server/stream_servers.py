@@ -10,6 +10,7 @@ from pulpit.net.addresses import is_loopback
 from pulpit.net.config_files import read_secret, section_password
 from pulpit.net.tls import section_context
 from pulpit.settings import KafkaSettings, NatsSettings
+from pulpit.text import host_and_port
 
 if TYPE_CHECKING:
     from pulpit.delivery.notifiers.kafka import KafkaBrokers
@@ -75,8 +76,7 @@ def _nats_url(text: str) -> str:
         raise ConfigurationError(_NATS, "one of them holds a user; use username and password_file.")
     if parts.scheme not in ("nats", "tls") or not parts.hostname or parts.path or parts.query or parts.fragment:
         raise ConfigurationError(_NATS, "one of them is not nats://host:4222 or tls://host:4222.")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}:{port}"
+    return f"{parts.scheme}://{host_and_port(parts.hostname, port)}"
 
 
 def kafka_brokers(section: KafkaSettings) -> "KafkaBrokers":

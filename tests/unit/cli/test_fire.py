@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -143,6 +144,16 @@ def test_patience_has_an_end_which_tells_what_is_not_known(pulpit: Pulpit, wire:
     assert done.stdout == "0 events are in the log.\n"
     assert "Given up; whether lines 1 to 2 are in the log is not known.\n" in done.stderr
     assert "whether the event is in" in pulpit("fire", "a.a", "--retry-for", "1s", code=74).stderr
+
+
+def test_what_no_server_received_is_not_in_the_log(pulpit: Pulpit) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        single = pulpit("fire", "a.a", "--retry-for", "1s", "--url", url, code=74)
+        lines = pulpit("fire", "-", "--retry-for", "1s", "--url", url, stdin=fired("a.a", "a.b"), code=74)
+    assert "Given up; the event is not in the log.\n" in single.stderr
+    assert "Given up; lines 1 to 2 are not in the log.\n" in lines.stderr
 
 
 def test_a_wrong_line_is_named_and_what_stands_before_it_is_sent(pulpit: Pulpit, wire: RestWire) -> None:

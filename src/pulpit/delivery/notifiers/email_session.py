@@ -19,6 +19,7 @@ from pulpit.net.addresses import is_loopback
 from pulpit.net.config_files import first_line, read_secret
 from pulpit.net.tls import client_context
 from pulpit.settings import EmailSettings
+from pulpit.text import host_and_port
 
 GOODBYE_TIMEOUT: Final = 2.0
 PERMANENT: Final = 500
@@ -58,7 +59,7 @@ class MailServer:
     @property
     def place(self) -> str:
         """The server's name for use in sentences."""
-        return f"The mail server {self.settings.host}:{self.settings.port}"
+        return f"The mail server {host_and_port(self.settings.host, self.settings.port)}"
 
 
 def mail_server(settings: EmailSettings) -> MailServer:
