@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,9 +21,8 @@ from pulpit.delivery.notifiers.http_connections import LONGEST_ANSWER, Connectio
 from pulpit.delivery.notifiers.port import Delivered, Refused, Retry
 from pulpit.net.addresses import ForbiddenAddress, WebhookGuard, parse_networks
 from support.made_events import event
-from support.webhooks import LOOPBACK, notifier, outcome, raw, run, sink
+from support.webhooks import LOOPBACK, notifier, outcome, raw, run, sink, talking
 
-Talk = Callable[[int, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
 DONE = Delivered(answer="204 No Content")
 
@@ -192,31 +190,6 @@ def test_a_body_of_gigabytes_is_not_read() -> None:
 
 
 # Connections
-
-
-@contextlib.asynccontextmanager
-async def talking(talk: Talk) -> AsyncIterator[str]:
-    """Run a receiver that talks by itself, once for each connection, which it is told the number of; yields its URL."""
-    seen: list[int] = []
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        tasks.add(task)
-        seen.append(len(seen) + 1)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            await talk(seen[-1], reader, writer)
-        writer.close()
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def request(reader: asyncio.StreamReader) -> bytes:

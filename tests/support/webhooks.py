@@ -21,6 +21,7 @@ from pulpit.net.addresses import Network, parse_networks
 from support.made_events import event
 
 LOOPBACK = parse_networks("127.0.0.0/8, ::1")
+Talk = Callable[[int, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass(kw_only=True)
@@ -129,33 +130,44 @@ async def raw(
 
     It may send so many bytes at a time, and answer further requests on the same connection.
     """
-    talking: set[asyncio.Task[None]] = set()
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def talk(_: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            for start in range(0, len(answer or b""), step):
+                writer.write((answer or b"")[start : start + step])
+                await writer.drain()
+                await asyncio.sleep(0)
+            if not again:
+                break
+        if not close:
+            await asyncio.Event().wait()
+
+    async with talking(talk) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def talking(talk: Talk) -> AsyncIterator[str]:
+    """Run a receiver that talks by itself, once for each connection, which it is told the number of; yields its URL."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
-        talking.add(task)
+        tasks.append(task)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while True:
-                await reader.readuntil(b"\r\n\r\n")
-                for start in range(0, len(answer or b""), step):
-                    writer.write((answer or b"")[start : start + step])
-                    await writer.drain()
-                    await asyncio.sleep(0)
-                if not again:
-                    break
-            if not close:
-                await asyncio.Event().wait()
+            await talk(len(tasks), reader, writer)
         writer.close()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
-        for task in talking:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*talking, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
