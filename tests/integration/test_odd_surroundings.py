@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support import upstream
 from support.server import pulpit
 
 STRANGER = ("unshare", "--user", "--map-user=54321", sys.executable, "-m")
@@ -69,3 +70,14 @@ def test_a_resolver_that_is_away_is_waited_for() -> None:
     assert done.returncode == 74, done.stderr
     assert "The host of http://pulp.example.org cannot be looked up now" in done.stderr
     assert "Retrying" in done.stderr
+
+
+def test_a_server_for_which_warnings_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    with upstream.running() as feed, pulpit(tmp_path / "data") as server:
+        feed.put("a.iso", b"first file")
+        feed.manifest()
+        server.listen("pulp")
+        server.create_iso("files", feed.url)
+        assert server.ended(server.sync("files"))["state"] == "finished"
+    assert [line for line in server.said if "Warning" in line] == []

@@ -72,11 +72,12 @@ async def _work(briefing: dict[str, Any]) -> None:
         most = briefing["most_changes"]
         worker = Worker(briefing["name"], database, context, OPERATIONS, system_clock, most_changes=most)
         watching = asyncio.create_task(watch(briefing["native_limit"]))
+        loop, orders = asyncio.get_running_loop(), asyncio.StreamReader()
+        pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
         try:
-            orders = asyncio.StreamReader()
-            await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
             await worker.run(orders)
         finally:
+            pipe.close()
             watching.cancel()
             database.close()
 
