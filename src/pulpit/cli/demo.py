@@ -31,7 +31,7 @@ from pulpit.client.failures import Failure
 from pulpit.client.streams import write_line
 
 PATIENCE: Final = 180.0
-"""Timeout in seconds for each step: a start takes two seconds of processor time, and more than thirty on a busy machine."""
+"""Timeout in seconds for each step: a busy machine takes more than thirty to start the server."""
 FOUR: Final = (
     "pulp.server.repo.sync.start",
     "pulp.server.repo.sync.finish",
