@@ -5,13 +5,15 @@ import sys
 
 import pytest
 
-LATER = {
-    "pulpit.server.serve": {
-        "aiohttp", "aiosmtplib", "alembic", "createrepo_c", "cryptography", "jinja2", "prometheus_client", "proton",
-        "psycopg", "pycurl", "regex", "rich", "solv", "sqlalchemy.dialects.postgresql",
-    },
-    "pulpit.admin.main": {"asyncio", "hashlib", "http.client", "rich", "ssl"},
+SELDOM = {
+    "aiohttp", "aiosmtplib", "alembic", "createrepo_c", "cryptography", "jinja2", "prometheus_client", "proton",
+    "psycopg", "pycurl", "regex", "rich", "solv", "sqlalchemy.dialects.postgresql",
 }  # fmt: skip
+LATER = {
+    "pulpit.server.serve": SELDOM | {"fastapi", "pydantic", "pulpit.server.rest", "starlette", "uvicorn"},
+    "pulpit.server.rest": SELDOM,
+    "pulpit.admin.main": {"asyncio", "hashlib", "http.client", "rich", "ssl"},
+}
 
 
 @pytest.mark.parametrize("module", LATER)

@@ -10,8 +10,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterable, MutableMapping
-from typing import Final
+from collections.abc import AsyncIterator, Iterable, MutableMapping
+from typing import Any, Final
 
 from pulpit import logs
 from pulpit.settings import Settings
@@ -96,6 +96,27 @@ def collect_garbage() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+
+
+@contextlib.asynccontextmanager
+async def running(
+    name: str, work: Any, stop: asyncio.Event, *, cancel: bool = True
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Run a part of the server in a task; if it ends by itself, the server stops."""
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(lambda _: stop.set())
+    try:
+        yield task
+    finally:
+        if cancel:
+            task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            pass
+        except Exception:
+            _log.exception("a part of the server failed", extra={"action": "server_bug", "part": name})
+            raise
 
 
 class ServiceManager:

@@ -1,46 +1,38 @@
 """Composes the server.
 
-    data folder ▶ database ▶ embedded broker ▶ dispatcher ▶ REST API ▶ ready ▶ workers
+    data folder ▶ database ▶ embedded broker ▶ dispatcher ▶ ready ▶ REST API ▶ workers
 
-Everything is closed in the opposite order by one exit stack, so a failed start leaves nothing open.
+The port of the REST API is open from the beginning, and requests wait until it is loaded. Everything is closed in the
+opposite order by one exit stack, so a failed start leaves nothing open.
 """
 
 import asyncio
 import contextlib
 import errno
+import importlib
 import logging
 import os
 import socket
 import ssl
-import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import uvicorn
 import uvloop
 
 from pulpit.amqp.address import TRANSPORTS, BrokerAddress
-from pulpit.amqp.amqp091.publisher import BrokerUnavailable
-from pulpit.api.app import Application, create_app
-from pulpit.api.protocol import BoundedHttp, CertifiedHttp
-from pulpit.api.services import Services, Worker
 from pulpit.broker.server import Broker
 from pulpit.clock import system_clock
 from pulpit.delivery.dispatcher import Dispatcher
-from pulpit.delivery.notifiers.kinds import NotifierTypes
 from pulpit.errors import ConfigurationError
-from pulpit.net.addresses import is_loopback
 from pulpit.net.renewal import Watched, keep_fresh
 from pulpit.net.tls import CertificateFiles
-from pulpit.published.access import Exposure, TrustedAuthorities
 from pulpit.published.locate import Publications
 from pulpit.server import data_folder, embedded_broker, messaging, process
-from pulpit.server.content_types import content_types
 from pulpit.server.notifiers import notifier_types
-from pulpit.server.process import ServiceManager
+from pulpit.server.process import ServiceManager, running
 from pulpit.server.pulp3 import pulp3_api, pulp3_readers
 from pulpit.server.startup import Startup
 from pulpit.server.workers import supervisor_of
@@ -52,16 +44,11 @@ from pulpit.store.wakeups import Wakeup, WakeupSocket
 from pulpit.tasks.schedules import Scheduler
 from pulpit.tasks.supervisor import Supervisor
 from pulpit.text import host_and_port
-from pulpit.ui import app as ui
 
 if TYPE_CHECKING:
     from pulpit.pulp3.reader import Reader
 
 _EVERYWHERE: Final = ("0.0.0.0", "::", "localhost")  # noqa: S104 - compared with, not listened on
-REST_PATIENCE: Final = 2
-"""Seconds that running requests have to end when the server stops."""
-REACH_PATIENCE_S: Final = 2.0
-REACH_AGAIN_S: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +85,7 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         storage = open_storage(settings.storage, settings.data_dir)
         startup = Startup(settings, database, storage, me)
         await startup.attempt()
+        incoming = _tls(settings)
         embedded = await _broker(settings, stack)
         outgoing = embedded_broker.own_trust(settings) if embedded else messaging.trust(settings.messaging)
         publisher = _publisher(settings, embedded, outgoing)
@@ -111,8 +99,19 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
         own = {Wakeup.PLACES: publications.forget}
         handlers = dispatcher.wakeup_handlers | supervisor.wakeup_handlers | scheduler.wakeup_handlers | own
         stack.enter_context(wakeups.handled_by(handlers))
-        delivering = await stack.enter_async_context(_running("dispatcher", dispatcher.run(), stop))
-        services = _services(
+        delivering = await stack.enter_async_context(running("dispatcher", dispatcher.run(), stop))
+        pulp_api = pulp3_api(settings)
+        files = _watched(settings, embedded, incoming, outgoing)
+        await stack.enter_async_context(running("renewal", keep_fresh(files), stop))
+        startup.say_password()
+        url = _url(settings, listening)
+        process.say(f"ready: {url}")  # scripts wait for it
+        manager.say("READY=1", f"STATUS=Answers at {url}")
+        await stack.enter_async_context(running("signs of life", manager.keep_telling(), stop))
+        await asyncio.to_thread(importlib.import_module, "pulpit.server.rest")
+        from pulpit.server import rest  # noqa: PLC0415 - imported by the thread, while events are delivered
+
+        services = rest.services_of(
             settings,
             database,
             kinds,
@@ -121,23 +120,14 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
             supervisor=supervisor,
             dispatcher=dispatcher,
             delivering=delivering,
-            embedded=embedded,
+            broker=embedded.broker if embedded else None,
             readers=readers,
+            pulp_api=pulp_api,
         )
-        app = create_app(services)
-        page = ui.install(app, services)
-        incoming = await stack.enter_async_context(_rest(settings, app, services, listening, stop))
-        files = _watched(settings, embedded, incoming, outgoing)
-        await stack.enter_async_context(_running("renewal", keep_fresh(files), stop))
-        await stack.enter_async_context(_running("page", page.run(), stop))
-        startup.say_password()
-        url = _url(settings, listening)
-        process.say(f"ready: {url}")  # scripts wait for it
+        await stack.enter_async_context(rest.serving(services, listening, incoming, stop))
         process.collect_garbage()
-        manager.say("READY=1", f"STATUS=Answers at {url}")
-        await stack.enter_async_context(_running("signs of life", manager.keep_telling(), stop))
-        await stack.enter_async_context(_running("retention", _retention(settings).run(database, system_clock), stop))
-        await stack.enter_async_context(_running("work", _work(startup, supervisor, scheduler, readers), stop))
+        await stack.enter_async_context(running("retention", _retention(settings).run(database, system_clock), stop))
+        await stack.enter_async_context(running("work", _work(startup, supervisor, scheduler, readers), stop))
         await stop.wait()
         manager.say("STOPPING=1")
         _log.info("stopping", extra={"action": "server_stopping"})
@@ -222,6 +212,20 @@ def _watched(
     return found
 
 
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """Return the TLS context of the REST API, which asks for the certificates of `login`; None without TLS."""
+    if not settings.server.ssl_certificate:
+        return None
+    from pulpit.api.auth.certificates import ClientCertificates  # noqa: PLC0415 - only TLS needs cryptography
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _certificate(settings).load(context)
+    context.load_verify_locations(ClientCertificates(settings.data_dir, system_clock).authority_file())
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
 def _certificate(settings: Settings) -> CertificateFiles:
     section = settings.server
     source = "[server] ssl_certificate, ssl_key"
@@ -237,140 +241,6 @@ def _retention(settings: Settings) -> Retention:
         tasks=timedelta(days=tasks.keep_days) if tasks.keep_days else None,
         history=timedelta(days=tasks.keep_history_days) if tasks.keep_history_days else None,
     )
-
-
-class _Reach:
-    """Whether the broker can be reached, tested on request; a failure is cached for some seconds."""
-
-    def __init__(self, publisher: "messaging.AmqpPublisher | None") -> None:
-        self._publisher: Final = publisher
-        self._failed_at = -REACH_AGAIN_S
-
-    async def __call__(self) -> bool:
-        if self._publisher is None:
-            return False
-        if not self._publisher.connected and time.monotonic() - self._failed_at >= REACH_AGAIN_S:
-            try:
-                async with asyncio.timeout(REACH_PATIENCE_S):
-                    await self._publisher.connect()
-            except (BrokerUnavailable, TimeoutError):
-                self._failed_at = time.monotonic()
-        return self._publisher.connected
-
-
-def _services(
-    settings: Settings,
-    database: Database,
-    kinds: NotifierTypes,
-    *,
-    publications: Publications,
-    publisher: "messaging.AmqpPublisher | None",
-    supervisor: Supervisor,
-    dispatcher: Dispatcher,
-    delivering: asyncio.Task[None],
-    embedded: _Embedded | None,
-    readers: "Sequence[Reader]",
-) -> Services:
-    """Return what the endpoints of the REST API use."""
-    return Services(
-        database=database,
-        clock=system_clock,
-        listener_types=kinds,
-        content_types=content_types(),
-        publications=publications,
-        data_dir=settings.data_dir,
-        messaging_connected=lambda: publisher is not None and publisher.connected,
-        reach_messaging=_Reach(publisher),
-        workers=lambda: [Worker(name=name, last_heartbeat=system_clock()) for name in supervisor.names],
-        position_of=dispatcher.position,
-        announcements=dispatcher.announcements,
-        delivering=lambda: not delivering.done(),
-        broker_status=(lambda: asdict(embedded.broker.status())) if embedded else None,
-        pulps=[reader.progress for reader in readers],
-        pulp_api=pulp3_api(settings),
-        exposure=Exposure(
-            speaks_https=bool(settings.server.ssl_certificate), is_local=is_loopback(settings.server.host)
-        ),
-    )
-
-
-def _http(settings: Settings, services: Services) -> dict[str, Any]:
-    """Return uvicorn's HTTP options; TLS uses the configured certificate and asks for the certificates of `login`."""
-    if not settings.server.ssl_certificate:
-        return {"http": BoundedHttp}
-    _certificate(settings).check()
-    return {
-        "http": CertifiedHttp,
-        "ssl_certfile": settings.server.ssl_certificate,
-        "ssl_keyfile": settings.server.ssl_key,
-        "ssl_ca_certs": str(services.certificates.authority_file()),
-        "ssl_cert_reqs": ssl.CERT_OPTIONAL,
-    }
-
-
-class _Rest(uvicorn.Server):
-    """Uvicorn without signal handlers, which belong to the whole server."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Install no signal handlers."""
-        yield
-
-
-@contextlib.asynccontextmanager
-async def _rest(
-    settings: Settings, app: Application, services: Services, listening: socket.socket, stop: asyncio.Event
-) -> AsyncIterator[ssl.SSLContext | None]:
-    """Serve requests until the block ends; yields the TLS context, if there is one."""
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        server_header=False,
-        timeout_graceful_shutdown=REST_PATIENCE,
-        timeout_keep_alive=30,
-        **_http(settings, services),
-    )
-    server = _Rest(config)
-    try:
-        config.load()
-    except OSError as error:
-        sentence = f"it cannot be used ({error.strerror or error})."
-        raise ConfigurationError("[server] ssl_certificate, ssl_key", sentence) from None
-    if config.ssl:
-        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
-        TrustedAuthorities(services.database).keep(config.ssl)
-    async with _running("rest", server.serve(sockets=[listening]), stop, cancel=False) as task:
-        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has a flag and no event
-            await asyncio.sleep(0.005)
-        try:
-            yield config.ssl
-        finally:
-            services.announcements.end()  # waiting readers would delay the stop
-            server.should_exit = True
-
-
-@contextlib.asynccontextmanager
-async def _running(
-    name: str, work: Any, stop: asyncio.Event, *, cancel: bool = True
-) -> AsyncIterator[asyncio.Task[None]]:
-    """Run a part of the server in a task; if it ends by itself, the server stops."""
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(lambda _: stop.set())
-    try:
-        yield task
-    finally:
-        if cancel:
-            task.cancel()
-        try:
-            await task
-        except asyncio.CancelledError:
-            pass
-        except Exception:
-            _log.exception("a part of the server failed", extra={"action": "server_bug", "part": name})
-            raise
 
 
 def _url(settings: Settings, listening: socket.socket) -> str:

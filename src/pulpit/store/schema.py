@@ -53,7 +53,15 @@ event_counters = Table(
     Column("repo_id", String(255), primary_key=True),
     Column("last_number", BigInteger, nullable=False),
 )
-"""The last number of each repository's events; on SQLite the trigger `keep_counter` writes it (step 0020)."""
+"""The last number of each repository's events; on SQLite the trigger writes it."""
+
+KEEP_COUNTER = """
+CREATE TRIGGER keep_counter AFTER INSERT ON events WHEN new.repo_number IS NOT NULL
+BEGIN
+    INSERT INTO event_counters (repo_id, last_number) VALUES (new.repo_id, new.repo_number)
+    ON CONFLICT (repo_id) DO UPDATE SET last_number = excluded.last_number;
+END
+"""
 
 listeners = Table(
     "listeners",

@@ -44,19 +44,44 @@ def opened(tmp_path: Path) -> Iterator[tuple[Database, WakeupSocket]]:
         yield pair
 
 
-def test_migrations_lead_to_the_schema(opened: tuple[Database, WakeupSocket]) -> None:
-    with opened[0].read() as connection:
+def test_a_new_database_is_what_the_steps_lead_to(tmp_path: Path, opened: tuple[Database, WakeupSocket]) -> None:
+    stepwise = sa.create_engine(f"sqlite:///{tmp_path / 'stepwise.db'}")
+    with stepwise.connect() as connection:
+        run_steps(connection, "head")
+        connection.commit()
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        expected = structure(connection)
+    stepwise.dispose()
+    with opened[0].read() as connection:
+        assert structure(connection) == expected
+
+
+def run_steps(connection: sa.Connection, until: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "pulpit.store:migrations")
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, until)
+
+
+def structure(connection: sa.Connection) -> dict[str, object]:
+    """Columns and foreign keys of each table, however they are ordered, the SQL of all else, and the version."""
+    found: dict[str, object] = {}
+    for kind, name, sql in connection.execute(sa.text("SELECT type, name, sql FROM sqlite_master")).all():
+        if kind == "table":
+            for pragma in ("table_info", "foreign_key_list"):
+                rows = connection.execute(sa.text(f"PRAGMA {pragma}({name})")).all()
+                found[f"{pragma} {name}"] = sorted(str(row[1:]) for row in rows)
+        else:
+            found[f"{kind} {name}"] = sql
+    found["version"] = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one()
+    return found
 
 
 def test_an_older_database_is_brought_up_to_date_with_what_it_holds(tmp_path: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path / FILE_NAME}")
-    config = Config()
-    config.set_main_option("script_location", "pulpit.store:migrations")
-    config.set_main_option("path_separator", "os")
     with engine.connect() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        run_steps(connection, "0001")
         connection.execute(sa.text(OLD_TASK))
         for number in (3, 7):
             connection.execute(sa.text(OLD_EVENT), {"number": number, "id": f"id-{number}"})
