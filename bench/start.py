@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def main() -> None:
         line("pulpit serve to `ready:`, new data folder", lambda number: to_ready(Path(folder, f"new{number}")), "1.5")
         there = Path(folder, "new0")
         line("  one that is there", lambda _: to_ready(there), "1")
+        line("  the same to the first response", lambda _: to_response(there))
         with serving(there) as url:
             password = str(there / "admin-password")
             repo_list = ["pulp-admin", "--url", url, "-u", "admin", "--password-file", password, "repo", "list"]
@@ -40,6 +42,13 @@ def to_ready(folder: Path) -> float:
     """The seconds until a server says that it is ready."""
     started = time.perf_counter()
     with serving(folder):
+        return time.perf_counter() - started
+
+
+def to_response(folder: Path) -> float:
+    """The seconds until the response to a request that is sent as soon as the server says that it is ready."""
+    started = time.perf_counter()
+    with serving(folder) as url, urllib.request.urlopen(f"{url}/pulp/api/v2/status/"):  # noqa: S310 - its own server
         return time.perf_counter() - started
 
 

@@ -74,6 +74,29 @@ def test_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+def test_a_request_of_a_server_that_is_still_starting_waits_for_its_response(tmp_path: Path) -> None:
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "pulpit.cli",
+        "serve",
+        "--config",
+        os.devnull,
+        "--data-dir",
+        str(tmp_path / "data"),
+    ]
+    command += ["--port", str(port), "--broker-port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=clean_environment()) as process:
+        try:
+            until(lambda: listens(port), what="the port to be open")
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=60) as response:
+                assert response.status == 200
+        finally:
+            process.terminate()
+        assert process.wait(60) == 0
+
+
 @pytest.mark.parametrize("option", ["--port", "--broker-port"])
 def test_a_port_that_is_taken_is_one_sentence_that_names_the_key(tmp_path: Path, option: str) -> None:
     ports = {"--port": "0", "--broker-port": "0"}
