@@ -315,6 +315,35 @@ def test_metadata_is_found(tmp_path: Path) -> None:
     assert read("bear-1.zip", packed(**{"bear-1__PKG-INFO": METADATA}), tmp_path) == METADATA
 
 
+def zip64(content: bytes, *, members: int | None = None, directory: int | None = None, away: int = 0) -> bytes:
+    """An archive as Python writes one of more than 2 GiB: the directory is described a second time, in 64 bits."""
+    place = content.rfind(b"PK\5\6") if content else 0
+    *_, count, size, start, _ = struct.unpack("<4s4H2LH", content[place:]) if content else [0] * 8
+    count, size = count if members is None else members, size if directory is None else directory
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, size, start)
+    locator = struct.pack("<4sLQL", b"PK\6\7", 0, place + away, 1)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    return content[:place] + record + locator + end
+
+
+def test_metadata_of_a_great_wheel_is_found(tmp_path: Path) -> None:
+    wheel = packed(**{"bear-1_dist-info__METADATA": METADATA, "x__y": b""})
+
+    assert read(WHEEL, zip64(wheel), tmp_path) == METADATA
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_metadata_is_found_in_a_folder_of_a_long_name(form: int, tmp_path: Path) -> None:
+    project, content = "bear" + "x" * 92, io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz", format=form) as archive:
+        for path, text in ((f"{project}-1/{'y' * 90}", b"y" * 3000), (f"{project}-1/PKG-INFO", METADATA)):
+            info = tarfile.TarInfo(path)
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text))
+
+    assert read(f"{project}-1.tar.gz", content.getvalue(), tmp_path) == METADATA
+
+
 @pytest.mark.parametrize(
     ("filename", "content", "reason"),
     [
@@ -327,7 +356,10 @@ def test_metadata_is_found(tmp_path: Path) -> None:
         (WHEEL, packed(**{"bear-1_dist-info__METADATA": b" " * (5 * MIB)}), "more than"),
         (WHEEL, packed(**{"bear-1_dist-info__METADATA": METADATA})[:-30], "no zip"),
         (WHEEL, struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 9, 65535, 2**31, 0, 0), "too great a directory"),
-        (WHEEL, b"PK\6\7" + b"\0" * 16 + struct.pack("<4s4H2LH", b"PK\5\6", *[0] * 7), "too great a directory"),
+        (WHEEL, b"PK\6\7" + b"\0" * 16 + struct.pack("<4s4H2LH", b"PK\5\6", *[0] * 7), "broken"),
+        (WHEEL, zip64(b"", members=300_000), "more than 200000 members"),
+        (WHEEL, zip64(b"", directory=1 << 40), "too great a directory"),
+        (WHEEL, zip64(b"", away=1), "not where it should be"),
         (SDIST, b"", "no PKG-INFO"),
         (SDIST, b"no gzip", "broken"),
         (SDIST, taped(("PKG-INFO", METADATA)), "no PKG-INFO"),
@@ -352,7 +384,7 @@ def test_a_tar_bomb_is_given_up(tmp_path: Path) -> None:
         read(SDIST, bomb, tmp_path, most=8 * MIB)
 
 
-def test_extended_headers_are_not_understood(tmp_path: Path) -> None:
+def test_a_long_extended_header_is_passed_over(tmp_path: Path) -> None:
     digits = {"comment": "1" * 200_000}
 
     assert read(SDIST, taped(("bear-1/PKG-INFO", METADATA), pax=digits), tmp_path) == METADATA

@@ -272,6 +272,19 @@ def test_a_list_of_projects_may_lead_elsewhere_on_its_server(href: str, upstream
     assert here.files("zoo") == ["bear-1.0.tar.gz", "bear-2.0.tar.gz"]
 
 
+def test_an_entry_without_a_name_in_a_list_of_projects_is_none(upstream: Upstream, here: PythonMirror) -> None:
+    bears(upstream)
+    entries: list[dict[str, object]] = [{"name": "Bear"}, {"name": "bear"}, {"name": None}, {"name": 5}, {}]
+    serve(upstream, "simple/", json.dumps({"meta": {"api-version": "1.0"}, "projects": entries}), JSON)
+    here.create("zoo", upstream.url, {"package_names": "*"})
+
+    outcome = here.sync("zoo")
+
+    assert outcome.error_message is None
+    assert list(left_out(outcome)) == ["{'name': None}", "{'name': 5}", "{}"]
+    assert {path for path in upstream.paths() if path.startswith("simple/")} == {"simple/", "simple/bear/"}
+
+
 @pytest.mark.parametrize("status", [404, 403])
 def test_what_is_left_out_is_not_removed(status: int, upstream: Upstream, here: PythonMirror) -> None:
     bears(upstream)

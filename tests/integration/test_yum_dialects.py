@@ -229,6 +229,33 @@ def test_other_lists_of_another_make_are_read(  # noqa: PLR0917 - fixtures
     assert {type_id: found.count(type_id) for type_id in found} == held
 
 
+GROUP = """<group><id>animals</id><name>{0}</name><default>true</default><uservisible>true</uservisible>
+<packagelist><packagereq type="mandatory">{1}</packagereq><packagereq>camel</packagereq></packagelist></group>"""
+ENVIRONMENT = """<environment><id>all</id><name>{0}</name><grouplist><groupid>{1}</groupid></grouplist>{2}</environment>
+<category><id>some</id><name>{0}</name><grouplist><groupid>{1}</groupid></grouplist></category>
+<langpacks><match name="{1}" install="{1}-%s"/></langpacks>"""
+
+
+def test_parts_of_comps_with_one_id_are_joined_as_dnf_joins_them(
+    rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    """Of files that were pasted together."""
+    options = "<optionlist><groupid default='true'>rest</groupid></optionlist>"
+    groups = GROUP.format("Animals", "bear") + GROUP.format("Beasts", "gap").replace("camel", " bear ")
+    others = ENVIRONMENT.format("All", "animals", "") + ENVIRONMENT.format("Every", "birds", options)
+    serve(upstream, listed(packages(rpms), group=f"<comps>{groups}{others}</comps>"), rpms)
+
+    assert mirrored(here, upstream.url) == []
+
+    held = {unit.unit.type_id: unit.unit.metadata for unit in here.held("zoo") if unit.unit.type_id != "rpm"}
+    group, environment = held["package_group"], held["package_environment"]
+    assert (group["name"], group["mandatory_package_names"]) == ("Animals", ["bear", "camel", "gap"])
+    assert (environment["name"], environment["group_ids"]) == ("All", ["animals", "birds"])
+    assert environment["options"] == [{"group": "rest", "default": True}]
+    assert held["package_category"]["packagegroupids"] == ["animals", "birds"]
+    assert [match["name"] for match in held["package_langpacks"]["matches"]] == ["animals", "birds"]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
@@ -302,3 +329,67 @@ def test_a_feed_is_found_as_people_write_it(under: str, rpms: list[Path], upstre
 def test_a_feed_with_a_variable_of_dnf_is_refused_when_it_is_set(variable: str, many: YumMirror) -> None:
     with pytest.raises(InvalidValue, match="which dnf fills in; write what it stands for"):
         many.create("zoo", f"https://mirror.example.org/zoo/{variable}/os/")
+
+
+@pytest.mark.parametrize(
+    "path", ["mirrorlist/9/baseos", "x86_64/mirror", "core/mirror.list", "mirrors-zoo.el8", "metalink/9"]
+)
+def test_a_list_of_mirrors_needs_no_name_that_says_so(
+    path: str, rpms: list[Path], upstream: Upstream, many: YumMirror
+) -> None:
+    """AlmaLinux's, Remi's, Amazon's, ELRepo's; the next sync asks the list first, and then only for what changed."""
+    serve(upstream, listed(packages(rpms)), rpms, under="zoo/")
+    upstream.put(path, f"ftp://elsewhere/\n{upstream.url}zoo/\n".encode())
+
+    assert mirrored(many, upstream.url + path, repo_id := uuid4().hex) == []
+    assert many.nevras(repo_id) == NEVRAS
+
+    upstream.forget()
+    assert many.sync(repo_id).error_message is None
+    assert upstream.paths() == [path, f"zoo/{REPOMD}"]
+
+
+@pytest.mark.parametrize("folder", ["metalink", "old-mirrorlists", "packages.txt"])
+def test_a_folder_may_be_called_like_a_list_of_mirrors(
+    folder: str, rpms: list[Path], upstream: Upstream, many: YumMirror
+) -> None:
+    serve(upstream, listed(packages(rpms)), rpms, under=f"{folder}/")
+
+    mirrored(many, f"{upstream.url}{folder}/", repo_id := uuid4().hex)
+
+    assert many.nevras(repo_id) == NEVRAS
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "words"),
+    [
+        ("mirrorlist", b"Invalid release/repo/arch combination\n", "it begins with 'Invalid release/repo/arch comb"),
+        ("mirrorlist", b"ftp://keeper:secret@elsewhere/\n", "names none that is reached by http or https."),
+        ("zoo", b"<html>welcome</html>", "zoo/repodata/repomd.xml was answered with 404 Not Found."),
+        ("zoo", b"welcome\n", "zoo/repodata/repomd.xml was answered with 404 Not Found."),
+    ],
+)
+def test_what_is_neither_a_repository_nor_a_list_of_mirrors_is_told_by_what_its_name_says(
+    path: str, content: bytes, words: str, upstream: Upstream, many: YumMirror
+) -> None:
+    upstream.put(path, content)
+    many.create(repo_id := uuid4().hex, upstream.url + path)
+
+    outcome = many.sync(repo_id)
+
+    assert outcome.result == "failed"
+    assert words in str(outcome.error_message)
+    assert "secret" not in str(outcome.error_message)
+
+
+def test_files_whose_names_begin_with_a_dot_are_published(
+    rpms: list[Path], upstream: Upstream, here: YumMirror
+) -> None:
+    texts = texts_of(rpms)
+    texts["primary"] = texts["primary"].replace('href="bear-', 'href=".bear-')
+    serve(upstream, repodata(texts), rpms)
+    upstream.put(f".{rpms[0].name}", rpms[0].read_bytes())
+
+    assert mirrored(here, upstream.url) == []
+
+    assert f"Packages/b/.{rpms[0].name}" in here.published("zoo")

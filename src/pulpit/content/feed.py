@@ -163,6 +163,8 @@ def url(name: str, value: Any) -> None:
         usable = False
     if not usable or parts.fragment:
         raise InvalidValue(name, "it must be a URL such as http://host/folder/.")
+    if any(character.isspace() for character in value):
+        raise InvalidValue(name, "it has a blank, which no URL has; in a path it is written %20.")
 
 
 def _url(name: str, value: Any) -> None:

@@ -1,7 +1,7 @@
 """Distribution files: parsing of their names (PEP 503, 427, 625) and of their metadata (PEP 566 and successors).
 
-Archives are untrusted. The directory of a zip file is measured before it is read; of a tar file only plain headers are
-accepted, because readers load extended ones whole; and unpacked bytes are counted.
+Archives are untrusted. The directory of a zip file is measured before it is read; of a tar file's extended headers only
+short ones are read, because readers load them whole; and unpacked bytes are counted.
 """
 
 import bz2
@@ -112,11 +112,15 @@ MOST_UNPACKED: Final = 256 * MIB
 MOST_MEMBERS: Final = 200_000
 
 _BLOCK: Final = 512
+_MOST_LONG_NAME: Final = 64 * 1024
+_LONG_NAMES: Final = {b"L": re.compile(rb"(.*)", re.DOTALL), b"x": re.compile(rb"(?:\A|\n)[0-9]+ path=(.*)\n")}
+"""Headers that hold the name of the next member if it is long: GNU's, and pax's, a line for each field."""
 _PIECE: Final = MIB
 _END: Final = Struct("<4s4H2LH")
 """A zip file's end of central directory; APPNOTE.TXT, 4.3.16."""
-_LOCATOR: Final = 20
-"""Size of the record before it in a zip64 file, 4.3.15."""
+_LOCATOR: Final = Struct("<4sLQL")
+_END_64: Final = Struct("<4sQ2H2L4Q")
+"""What is before it in a zip64 file, 4.3.15 and 4.3.14; Python makes one of a wheel of more than 2 GiB."""
 _MOST_COMMENT: Final = 1 << 16
 _MOST_DIRECTORY: Final = 64 * MIB
 _BROKEN: Final = (
@@ -186,13 +190,19 @@ def _metadata_from_zip(path: Path, is_wanted: Callable[[Sequence[str]], bool]) -
 def _refuse_great_directory(file: BinaryIO) -> None:
     """Check the directory size at the end of a zip file, where `zipfile` reads it too."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - _MOST_COMMENT - _END.size - _LOCATOR))
+    begin = file.seek(max(0, size - _MOST_COMMENT - _END.size - _LOCATOR.size - _END_64.size))
     tail = file.read()
     place = tail.rfind(b"PK\5\6")
     if place < 0:
         raise Unreadable("is no zip file")
     _, _, _, _, members, directory, *_ = _END.unpack(tail[place : place + _END.size])
-    if tail[max(0, place - _LOCATOR) : place].startswith(b"PK\6\7") or directory > _MOST_DIRECTORY:
+    locator = tail[max(0, place - _LOCATOR.size) : place]
+    if locator.startswith(b"PK\6\7"):
+        start = place - _LOCATOR.size - _END_64.size
+        signature, *_, members, directory, _ = _END_64.unpack(tail[max(0, start) : start + _END_64.size])
+        if signature != b"PK\6\6" or _LOCATOR.unpack(locator)[2] != begin + start:
+            raise Unreadable("has a directory that is not where it should be")
+    if directory > _MOST_DIRECTORY:
         raise Unreadable("has too great a directory")
     if members > MOST_MEMBERS:
         raise Unreadable(f"has more than {MOST_MEMBERS} members")
@@ -200,22 +210,32 @@ def _refuse_great_directory(file: BinaryIO) -> None:
 
 def _metadata_from_tar(unpacked: bz2.BZ2File | gzip.GzipFile | BinaryIO, most: int) -> bytes:
     """Search a tar file (POSIX.1-2017, pax, "ustar Interchange Format") for the metadata."""
-    left = most
+    left, long_name = most, ""
     while left > 0:
         header = unpacked.read(_BLOCK)
         if len(header) < _BLOCK or not header.strip(b"\0"):
             break
-        name = _tar_text(header[345:500]) + _tar_text(header[:100])
-        size = int(_tar_text(header[124:136]).strip(" ") or "0", 8)
+        kind, size = header[156:157], int(_tar_text(header[124:136]).strip(" ") or "0", 8)
         if size < 0:
             raise Unreadable("is broken, or no archive of its kind")
-        if header[156:157] in {b"0", b"\0"} and _is_sdist_metadata(name.removeprefix("./").split("/")):
+        name = long_name or "/".join(filter(None, (_tar_prefix(header), _tar_text(header[:100]))))
+        if kind in {b"0", b"\0"} and _is_sdist_metadata(name.removeprefix("./").split("/")):
             return _bounded(unpacked.read(min(size, MOST_METADATA + 1)))
+        long_name = ""
         skipped = min(left, size + -size % _BLOCK)
         left -= _BLOCK + skipped
+        if kind in _LONG_NAMES and size <= _MOST_LONG_NAME:
+            found = _LONG_NAMES[kind].search(unpacked.read(skipped)[:size])
+            long_name = _tar_text(found[1]) if found else ""
+            continue
         while skipped > 0 and (piece := unpacked.read(min(skipped, _PIECE))):
             skipped -= len(piece)
     raise Unreadable("has no PKG-INFO")
+
+
+def _tar_prefix(header: bytes) -> str:
+    """Return the folders of a name of more than 100 bytes; GNU's format has other things there."""
+    return _tar_text(header[345:500]) if header[257:263] == b"ustar\0" else ""
 
 
 def _tar_text(field: bytes) -> str:

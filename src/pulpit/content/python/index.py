@@ -149,7 +149,8 @@ def read_root(page: IndexPage) -> RootPage:
     signs = _Signs()
     projects: dict[str, None] = {}
     left_out: dict[str, None] = {}
-    listed = (str(item.get("name")) for item in _items(page, "projects", signs))
+    items = _items(page, "projects", signs)
+    listed = (name if isinstance(name := item.get("name"), str) else str(item) for item in items)
     for name in listed if page.is_json else _html_projects(page, signs):
         project = distributions.project_name(name)
         if project is None:

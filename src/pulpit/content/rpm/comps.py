@@ -1,7 +1,8 @@
 """Groups, categories, environments and language packs: the parts of `comps.xml`."""
 
+from collections.abc import Sequence
 from typing import Any, Final
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, SubElement
 
 from pulpit.content.port import WantedUnit
 from pulpit.content.rpm.elements import checked_id, local, text_unit, written
@@ -18,6 +19,7 @@ HEAD: Final = (
 )
 KINDS: Final = ("mandatory", "default", "optional", "conditional")
 _TAGS: Final = {"group": GROUP, "category": CATEGORY, "environment": ENVIRONMENT, "langpacks": LANGPACKS}
+_LISTS: Final = ("packagelist", "grouplist", "optionlist")
 _LANGUAGE: Final = "xml:lang"
 _MOST_ORDER: Final = 9  # digits
 
@@ -34,6 +36,31 @@ def unit(element: Element, list_name: str) -> WantedUnit | None:
     own_id = "langpacks" if type_id == LANGPACKS else checked_id(_text(element, "id"), list_name)
     metadata = {f"{type_id}_id": own_id, **_metadata(element, type_id)}
     return text_unit(type_id, {"id": own_id, "repo_id": None}, written(element), metadata)
+
+
+def identity(element: Element) -> tuple[str, str | None] | None:
+    """Return what two parts of one list have in common that dnf takes for one; `None` for elements without a type."""
+    tag = local(element.tag)
+    if tag not in _TAGS:
+        return None
+    return tag, None if tag == "langpacks" else _text(element, "id")
+
+
+def joined(parts: Sequence[Element]) -> Element:
+    """Merge parts of one identity as dnf does: the first, with the packages and groups that only the others list."""
+    whole, *others = parts
+    for path in _LISTS if others else ():
+        known = {(entry.text or "").strip() for entry in whole.iterfind(f"{path}/*")}
+        for entry in (entry for other in others for entry in other.iterfind(f"{path}/*")):
+            name = (entry.text or "").strip()
+            if name not in known:
+                known.add(name)
+                target = whole.find(path)
+                (SubElement(whole, path) if target is None else target).append(entry)
+    if local(whole.tag) == "langpacks":
+        for other in others:
+            whole.extend(other)
+    return whole
 
 
 def _metadata(element: Element, type_id: str) -> dict[str, Any]:

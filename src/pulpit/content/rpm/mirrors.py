@@ -9,12 +9,15 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 from xml.etree.ElementTree import Element
 
 from pulpit.content.limits import MIB
-from pulpit.content.port import BadFeed, Checksum, Document, Upstream
+from pulpit.content.port import BadFeed, Checksum, Document, NotForUs, NotThere, Upstream
 from pulpit.content.rpm import elements, repomd
 from pulpit.errors import WorkFailed
+from pulpit.text import shown
 
 MOST_MIRRORS: Final = 8
 _MOST_BYTES: Final = MIB
+_QUOTED: Final = 100
+"""Characters of a list that a message repeats."""
 _LIST: Final = re.compile(r"(mirrorlist|metalink)[^/]*$|\.(meta4|metalink|mirrors|txt)$", re.IGNORECASE)
 _WITHIN: Final = re.compile(r"/repodata/(repomd\.xml/)?$")
 """What people copy from a browser along with the folder that a feed is."""
@@ -56,16 +59,41 @@ class Found:
     document: Document
 
 
-async def source(upstream: Upstream) -> MirroredRepository:
-    """Resolve a mirrorlist or metalink; any other feed is its own only mirror.
+async def find(upstream: Upstream, known: Mapping[str, Any] | None) -> tuple[MirroredRepository, Found | None]:
+    """Resolve the feed and download its `repomd.xml`, which is `None` if it is unchanged since `known`.
+
+    The name tells whether a feed is a folder or a list of mirrors, but not always: distributions have lists such as
+    `mirrorlist/9/baseos` and `mirror.list`. So if it is not what its name says, it is taken for the other.
 
     Raises:
-        WorkFailed: the list is unavailable.
+        WorkFailed: the feed, or all its mirrors, are unavailable.
         BadFeed: it names no usable mirror.
     """
     url = upstream.feed if "?" in upstream.feed else upstream.feed.rstrip("/")
-    if "?" not in url and not _LIST.search(urlsplit(url).path):
-        return MirroredRepository(urls=(_WITHIN.sub("/", upstream.feed),))
+    folder = MirroredRepository(urls=(_WITHIN.sub("/", upstream.feed),))
+    was_list = known is not None and known.get("url") not in {*folder.urls, None}
+
+    async def as_folder() -> tuple[MirroredRepository, Found | None]:
+        return folder, await fetch_repomd(upstream, folder, known)
+
+    async def as_list() -> tuple[MirroredRepository, Found | None]:
+        where = (await _listed(upstream, url)).first(known.get("url") if known else None)
+        return where, await fetch_repomd(upstream, where, known)
+
+    if "?" in url:
+        return await as_list()
+    is_list = was_list or _LIST.search(urlsplit(url).path)
+    likely, other = (as_list, as_folder) if is_list else (as_folder, as_list)
+    try:
+        return await likely()
+    except (NotThere, NotForUs, BadFeed) as error:
+        try:
+            return await other()
+        except WorkFailed:
+            raise error from None
+
+
+async def _listed(upstream: Upstream, url: str) -> MirroredRepository:
     document = await upstream.fetch(url, most=_MOST_BYTES)
     if document is None:
         raise BadFeed("The list of mirrors was answered with nothing.")
@@ -79,7 +107,7 @@ def parse(path: Path) -> MirroredRepository:
     Raises:
         BadFeed: it names no usable mirror.
     """
-    content = path.read_bytes()
+    content, begin = path.read_bytes(), ""
     if content.lstrip().startswith(b"<"):
         found = _metalink(path)
     else:
@@ -88,8 +116,10 @@ def parse(path: Path) -> MirroredRepository:
         found = MirroredRepository(
             urls=_usable([url.removesuffix("/").removesuffix(f"/{repomd.NAME}") for url in urls])
         )
+        if urls and "://" not in urls[0]:  # servers of lists say so if they have none for a distribution
+            begin = f"; it begins with {shown(urls[0][:_QUOTED])!r}"
     if not found.urls:
-        raise BadFeed("The list of mirrors is refused: it names none that is reached by http or https.")
+        raise BadFeed(f"The list of mirrors is refused: it names none that is reached by http or https{begin}.")
     return MirroredRepository(urls=found.urls[:MOST_MIRRORS], checksums=found.checksums)
 
 

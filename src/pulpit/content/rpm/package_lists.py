@@ -111,9 +111,10 @@ class PackageLists:
                     yield line
                     continue
                 name = path.rpartition("/")[2]
-            location = f"Packages/{name[0].lower()}/{name}"
+            folder = f"Packages/{name.lstrip('.')[:1].lower()}"  # a name may begin with a dot, but a folder is not one
+            location = f"{folder}/{name}"
             if location in taken:
-                location = f"Packages/{name[0].lower()}/{unit_id}/{name}"
+                location = f"{folder}/{unit_id}/{name}"
             taken.add(location)
             yield f"{location}\t{rest}"
 

@@ -332,8 +332,10 @@ def _flaws(package: Any, limits: Limits) -> Iterator[str]:
     """Yield the problems of a package, as ends of a sentence."""
     parts = (package.name, package.version, package.release, package.arch, package.pkgId, package.location_href)
     if not all(parts):
-        yield "has no name, version, architecture, checksum or location"
+        yield "has no name, version, release, architecture, checksum or location"
         return
+    if ":" in package.version:
+        yield "has a version with a colon, at which dnf ends for every package of a repository"
     if any("/" in part or paths.flaw(part) for part in (*parts[:4], package.epoch)):
         yield "has a name, version or architecture that could be no part of a file's name"
     if not (package.epoch.isascii() and package.epoch.isdigit()):

@@ -75,8 +75,7 @@ async def read(upstream: Upstream, config: Config, memory: Mapping[str, Any] | N
         BadFeed: a list cannot be used; the text says how to do without it if that is possible.
         WorkFailed: a list is unavailable.
     """
-    where = (await mirrors.source(upstream)).first(memory.get("url") if memory else None)
-    found = await mirrors.fetch_repomd(upstream, where, memory)
+    where, found = await mirrors.find(upstream, memory)
     if found is None or (memory is not None and memory.get("sha256") == found.document.sha256):
         return None
     where = where.first(found.url)
@@ -240,28 +239,18 @@ def _errata(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit
         every = _children(path, updateinfo.ROOT, "The list updateinfo")
         return (element for element in every if elements.local(element.tag) == updateinfo.TAG)
 
-    left = Counter(map(updateinfo.id_of, updates()))
-    parts: dict[str | None, list[Element]] = {}
-    for element in updates():
-        errata_id = updateinfo.id_of(element)
-        left[errata_id] -= 1
-        if errata_id is not None and (left[errata_id] or errata_id in parts):
-            parts.setdefault(errata_id, []).append(element)
-            if left[errata_id]:
-                continue
+    for element in _merged(updates, updateinfo.id_of, updateinfo.joined):
         try:
-            yield updateinfo.unit(updateinfo.joined(parts.pop(errata_id, [element])), "updateinfo")
+            yield updateinfo.unit(element, "updateinfo")
         except BadFeed as error:
             leave_out(str(error))
 
 
-def _children(path: Path, root: str, name: str) -> Iterator[Element]:
-    """Those of a list; one of no bytes is a list of nothing, as dnf takes it."""
-    return elements.children(path, root, name) if path.stat().st_size else iter(())
-
-
 def _groups(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit]:
-    for element in _children(path, comps.ROOT, "The list group (comps)"):
+    def parts() -> Iterator[Element]:
+        return _children(path, comps.ROOT, "The list group (comps)")
+
+    for element in _merged(parts, comps.identity, comps.joined):
         try:
             unit = comps.unit(element, "comps")
         except BadFeed as error:
@@ -269,6 +258,29 @@ def _groups(path: Path, leave_out: Callable[[str], None]) -> Iterator[WantedUnit
         else:
             if unit is not None:
                 yield unit
+
+
+def _children(path: Path, root: str, name: str) -> Iterator[Element]:
+    """Those of a list; one of no bytes is a list of nothing, as dnf takes it."""
+    return elements.children(path, root, name) if path.stat().st_size else iter(())
+
+
+def _merged(
+    every: Callable[[], Iterator[Element]],
+    identity: Callable[[Element], Any],
+    joined: Callable[[Sequence[Element]], Element],
+) -> Iterator[Element]:
+    """Yield elements, those of one identity merged; the list is read twice, so that only those are in memory."""
+    left = Counter(map(identity, every()))
+    parts: dict[Any, list[Element]] = {}
+    for element in every():
+        mine = identity(element)
+        left[mine] -= 1
+        if mine is not None and (left[mine] or mine in parts):
+            parts.setdefault(mine, []).append(element)
+            if left[mine]:
+                continue
+        yield joined(parts.pop(mine, [element]))
 
 
 _ACCESSORIES: Final[Mapping[str, _Accessory]] = {
