@@ -184,7 +184,7 @@ def test_letters_that_xml_has_not_do_not_keep_dnf_from_the_repository(
     """createrepo_c 0.17 writes them, and dnf then reads nothing."""
     changes: Tags = {
         CHANGELOGTIME: ("int32", [0, 4_294_967_295]),
-        CHANGELOGNAME: ["", b"J\xfcrgen"],
+        CHANGELOGNAME: [b"", b"J\xfcrgen"],
         CHANGELOGTEXT: ["", "\x02"],
     }
     requires: Tags = {
