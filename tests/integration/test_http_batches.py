@@ -93,9 +93,22 @@ def test_events_are_gathered_for_as_long_as_was_asked_and_not_when_there_are_eno
     assert timedelta(minutes=59) < outcome.after <= timedelta(hours=1)
     assert not far.calls
     assert [told(call) for call in delivered_to_sink(events(1, 2, age=3601), batch="3/1h")[1].calls] == [[1, 2]]
+
+
+def test_too_few_after_a_batch_are_looked_at_again_at_once_because_the_log_may_have_more() -> None:
     outcomes, far = delivered_to_sink(events(1, 2, 3, 4), batch="3/1h")
     assert [type(outcome) for outcome in outcomes] == [Delivered] * 3 + [Later]
+    assert isinstance(outcomes[-1], Later)
+    assert outcomes[-1].after == timedelta(0)
     assert [told(call) for call in far.calls] == [[1, 2, 3]]
+
+
+def test_each_batch_of_a_call_is_sent_once_whatever_was_refused_before() -> None:
+    outcomes, far = delivered_to_sink(
+        events(*range(1, 7)), lambda call: web.Response(status=422 if 2 in told(call) else 204), batch="2"
+    )
+    assert [type(outcome) for outcome in outcomes] == [Delivered, Refused, *[Delivered] * 4]
+    assert [told(call) for call in far.calls] == [[1, 2], [1], [2], [3, 4], [5, 6]]
 
 
 def test_a_batch_has_a_mebibyte_at_most() -> None:
@@ -124,7 +137,7 @@ def test_a_batch_that_cannot_be_is_refused_with_a_sentence(config: dict[str, Any
     assert said in str(caught.value)
 
 
-def test_the_engine_hands_over_so_many_at_once() -> None:
+def test_the_engine_hands_over_several_batches_at_once() -> None:
     kinds = NotifierTypes({"http": Http(system_clock)})
-    assert kinds.pace("http", {"batch": "100/2s"}).batch == 100
+    assert kinds.pace("http", {"batch": "100/2s"}).batch == 500
     assert kinds.pace("http", {}).batch == Http.pace.batch

@@ -38,7 +38,7 @@ def stored_time(moment: datetime) -> int:
 
 def read_time(microseconds: int) -> datetime:
     """Convert it back."""
-    return EPOCH + timedelta(microseconds=microseconds)
+    return EPOCH + microseconds * _MICROSECOND
 
 
 class Json(TypeDecorator[Any]):

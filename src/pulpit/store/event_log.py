@@ -127,9 +127,9 @@ def oldest(connection: Connection) -> int:
 def read_after(connection: Connection, number: int, *, limit: int) -> Sequence[Event]:
     """Return the next events after a position, at most `limit`, in order."""
     statement = _SQLITE_READ_AFTER if connection.dialect.name == "sqlite" else _POSTGRESQL_READ_AFTER
-    return [
-        Event(number, id_, event_type, repo_id, repo_number, result, read_time(occurred_at), traceparent, body)
-        for number, id_, event_type, repo_id, repo_number, result, occurred_at, traceparent, body in execute(
+    return [  # `_make` takes less time than a call
+        Event._make((number, id_, event_type, repo_id, repo_number, result, read_time(at), traceparent, body))
+        for number, id_, event_type, repo_id, repo_number, result, at, traceparent, body in execute(
             connection, statement, (number, limit)
         )
     ]

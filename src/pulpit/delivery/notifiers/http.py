@@ -46,9 +46,9 @@ from pulpit.net.urls import http_url
 from pulpit.text import one_line
 
 LONGEST_CALL: Final = 30
-"""Seconds after which a call starts no further batch, so that progress is recorded with slow receivers too."""
+"""Seconds after which a batch that was refused is not halved further, so that progress is recorded."""
 LONGEST_RUN: Final = 1
-"""The same for one event after the other."""
+"""Seconds after which a call starts no further event or batch, for the same reason."""
 MOST_REDIRECTS: Final = 5
 _MORE: Final = Later(reason="More follow.", after=timedelta(0))
 _COMMON: Final[Mapping[tuple[int, str | None], Outcome]] = {
@@ -63,7 +63,9 @@ _REPEATED: Final = frozenset({301, 302, 307, 308})
 class Http:
     """Posts events; listeners share the connection pool."""
 
-    pace: Final = Pace(batch=64, overlap=1, first_retry=timedelta(seconds=2), longest_retry=timedelta(minutes=5))
+    pace: Final = Pace(
+        batch=64, batches=5, overlap=1, first_retry=timedelta(seconds=2), longest_retry=timedelta(minutes=5)
+    )
     kind: Final = HTTP
 
     def __init__(
@@ -143,19 +145,21 @@ class _Poster:
         outcomes: list[Outcome] = []
         written: dict[int, Request] = {}
         loop = asyncio.get_running_loop()
-        end = loop.time() + (LONGEST_RUN if self._hook.batch is None else LONGEST_CALL)
+        began = loop.time()
         try:
             while (count := len(outcomes)) < len(events):
-                if outcomes and loop.time() > end:
+                if outcomes and loop.time() > began + LONGEST_RUN:
                     return [*outcomes, _MORE]
+                some = self._portion(events, count)
+                if isinstance(some, Later):
+                    return [*outcomes, _MORE if outcomes else some]
+                # These are sent in this turn of the loop; encode the next ones while the receiver handles them.
+                loop.call_soon(self._write_ahead, events, count + len(some), written)
+                request = written.pop(some[0].number, None)
                 if self._hook.batch is None:
-                    if count + 1 < len(events):
-                        # This one is sent in this turn of the loop; encode the next one while the receiver handles it.
-                        loop.call_soon(self._write_ahead, events[count + 1], written)
-                    outcomes.append(await self._single(events[count], written.pop(events[count].number, None)))
+                    outcomes.append(await self._single(some[0], request))
                 else:
-                    some = self._kind.portion(events[count:], self._hook.batch)
-                    outcomes += [some] if isinstance(some, Later) else await self._together(some, end)
+                    outcomes += await self._together(some, request, began + LONGEST_CALL)
                 if isinstance(outcomes[-1], Retry):
                     break
             return outcomes
@@ -179,9 +183,25 @@ class _Poster:
     async def close(self) -> None:
         """Do nothing: the connections are shared."""
 
-    def _write_ahead(self, event: Event, written: dict[int, Request]) -> None:
-        if not self._hook.template and not self._writer.missing(event):
-            written[event.number] = self._writer.one(event)
+    def _portion(self, events: Sequence[Event], start: int) -> Sequence[Event] | Later:
+        """Return the events of the next request, or `Later` while they are gathered."""
+        if self._hook.batch is None:
+            return events[start : start + 1]
+        return self._kind.portion(events[start:], self._hook.batch)
+
+    def _write_ahead(self, events: Sequence[Event], start: int, written: dict[int, Request]) -> None:
+        if self._hook.template or start == len(events):
+            return
+        some = self._portion(events, start)
+        if not isinstance(some, Later) and (request := self._written(some)):
+            written[some[0].number] = request
+
+    def _written(self, events: Sequence[Event]) -> Request | None:
+        """Write the request of some events, if there is something to send."""
+        sent = [event for event in events if not self._writer.missing(event)]
+        if not sent:
+            return None
+        return self._writer.one(sent[0]) if self._hook.batch is None else self._writer.several(sent)
 
     async def _single(self, event: Event, written: Request | None) -> Outcome:
         missing = self._writer.missing(event)
@@ -197,10 +217,10 @@ class _Poster:
             return Refused(reason=f"The template {trouble}.")
         return await self._send(request)
 
-    async def _together(self, events: Sequence[Event], end: float) -> list[Outcome]:
+    async def _together(self, events: Sequence[Event], written: Request | None, end: float) -> list[Outcome]:
         """Post some events in one request; if it is refused, halve it until only the refused events are left."""
-        sent = [event for event in events if not self._writer.missing(event)]
-        outcome = await self._send(self._writer.several(sent)) if sent else DELIVERED
+        request = written or self._written(events)
+        outcome = await self._send(request) if request else DELIVERED
         if isinstance(outcome, Retry):
             return [outcome]
         if isinstance(outcome, Delivered) or len(events) == 1:
@@ -208,8 +228,10 @@ class _Poster:
         if asyncio.get_running_loop().time() > end:
             return [_MORE]
         middle = len(events) // 2
-        outcomes = await self._together(events[:middle], end)
-        return outcomes if isinstance(outcomes[-1], Retry) else [*outcomes, *await self._together(events[middle:], end)]
+        outcomes = await self._together(events[:middle], None, end)
+        if isinstance(outcomes[-1], Retry):
+            return outcomes
+        return [*outcomes, *await self._together(events[middle:], None, end)]
 
     async def _send(self, request: Request) -> Outcome:
         try:

@@ -76,6 +76,8 @@ class Pace:
 
     batch: int
     """Most events in one call."""
+    batches: int = 1
+    """The same as a number of batches, for a listener that names the events of one batch."""
     overlap: int
     """Calls that may be in flight at a time; they start in order and never after one has failed."""
     first_retry: timedelta
