@@ -12,7 +12,6 @@ import sqlite3
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -263,36 +262,46 @@ def fire_when_told(folder: Path, pipe: multiprocessing.connection.Connection) ->
 def measured_latency(url: str, count: int, send: Callable[[], float | None]) -> Latencies:
     """Send one by one; who sends may know better when it was done."""
     latencies = Latencies()
-    arrived = threading.Event()
-    ready = threading.Event()
-    done = threading.Event()
-
-    def consume() -> None:
-        with pika.BlockingConnection(pika.URLParameters(url)) as connection:
-            channel = connection.channel()
-            channel.queue_purge(peers.QUEUE)
-            channel.basic_consume(peers.QUEUE, lambda *_: arrived.set(), auto_ack=True)
-            ready.set()
-            while not done.is_set():
-                connection.process_data_events(0.05)
-
-    consumer = threading.Thread(target=consume)
     peers.bind_queue(url)
-    consumer.start()
-    ready.wait(10)
-    for _ in range(count):
-        arrived.clear()
-        called = time.perf_counter()
-        returned = send() or time.perf_counter()
-        if not arrived.wait(10):
-            raise TimeoutError("a message did not arrive")
-        now = time.perf_counter()
-        latencies.called.append(now - called)
-        latencies.returned.append(now - returned)
-        time.sleep(0.005)
-    done.set()
-    consumer.join()
+    with subscribing(url) as arrivals:
+        for _ in range(count):
+            called = time.perf_counter()
+            returned = send() or time.perf_counter()
+            if not arrivals.poll(10):
+                raise TimeoutError("a message did not arrive")
+            arrived = arrivals.recv()
+            latencies.called.append(arrived - called)
+            latencies.returned.append(arrived - returned)
+            time.sleep(0.005)
     return latencies
+
+
+@contextlib.contextmanager
+def subscribing(url: str) -> Iterator[multiprocessing.connection.Connection]:
+    """A subscriber in a process of its own, as in life, which tells when each message arrived.
+
+    In this one it would wait for its turn while the dispatcher takes the confirm of the message.
+    """
+    spawned = multiprocessing.get_context("spawn")
+    here, there = spawned.Pipe()
+    process = spawned.Process(target=subscribe, args=(url, there))
+    process.start()
+    here.recv()
+    try:
+        yield here
+    finally:
+        here.send(False)
+        process.join()
+
+
+def subscribe(url: str, pipe: multiprocessing.connection.Connection) -> None:
+    with pika.BlockingConnection(pika.URLParameters(url)) as connection:
+        channel = connection.channel()
+        channel.queue_purge(peers.QUEUE)
+        channel.basic_consume(peers.QUEUE, lambda *_: pipe.send(time.perf_counter()), auto_ack=True)
+        pipe.send(True)
+        while not pipe.poll():
+            connection.process_data_events(0.05)
 
 
 async def many_listeners(broker: RabbitMQ) -> None:

@@ -11,7 +11,7 @@ import pika
 import pytest
 
 from pulpit.amqp.address import parse_all
-from pulpit.amqp.amqp091.publisher import Publisher
+from pulpit.amqp.amqp091.publisher import Outgoing, Publisher
 from pulpit.delivery.notifiers.amqp091 import Amqp091
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
 from pulpit.errors import InvalidValue
@@ -86,6 +86,21 @@ def test_a_message_says_everything_about_its_event(broker: RabbitMQ) -> None:
     assert headers["cloudEvents:id"] == properties.message_id
     assert {headers["cloudEvents:specversion"], headers["cloudEvents:source"]} == {"1.0", "/pulpit/test"}
     assert (headers["cloudEvents:type"], headers["cloudEvents:subject"]) == ("repo.sync.finish", "zoo")
+
+
+def test_a_message_leaves_before_the_loop_has_another_turn(broker: RabbitMQ) -> None:
+    async def story() -> None:
+        publisher = Publisher(parse_all([broker.url], "test"))
+        publishing = await publisher.channel()
+        with channel(broker) as ours:
+            queue = ours.queue_declare("", exclusive=True).method.queue
+            ours.queue_bind(queue, "amq.topic", "now")
+            publishing.publish("amq.topic", [Outgoing("now", bytes(2), b"here")])
+            _, _, body = next(ours.consume(queue, auto_ack=True, inactivity_timeout=30))
+        assert body == b"here"
+        await publisher.close()
+
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize(

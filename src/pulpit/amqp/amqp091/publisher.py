@@ -92,7 +92,7 @@ class _Connection(AsyncioConnection):  # type: ignore[misc] # pika 1.3 has no ty
         if not self._is_turn:
             self._is_turn = True
             self.ioloop.call_soon(self._end_turn)
-            super()._adapter_emit_data(data)
+            self._send_now(data)
             return
         self._unsent.append(data)
         if len(data) >= AT_ONCE:
@@ -109,7 +109,14 @@ class _Connection(AsyncioConnection):  # type: ignore[misc] # pika 1.3 has no ty
     def _send(self) -> None:
         unsent, self._unsent = self._unsent, []
         if unsent and self._transport is not None:
-            super()._adapter_emit_data(b"".join(unsent))
+            self._send_now(b"".join(unsent))
+
+    def _send_now(self, data: bytes) -> None:
+        """Send at once what the socket takes; pika waits for a turn of the loop, in which a login may be refused."""
+        is_due = self.is_open and self._transport.get_write_buffer_size() == 0
+        super()._adapter_emit_data(data)
+        if is_due:
+            self._transport._on_socket_writable()  # noqa: SLF001 - what the loop would call
 
     def _read_frame(self) -> tuple[int, Frame | None]:
         if taken := self._take_acks():

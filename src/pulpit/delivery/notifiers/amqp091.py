@@ -114,14 +114,14 @@ class _Notifier:
         self, events: Sequence[Event], messages: Sequence[Outgoing], failures_before: int
     ) -> Sequence[Outcome]:
         tags = range(0)
-        reason = f"The broker at {self._publisher.address} confirmed nothing in time."
         try:
             async with self._sending:
                 channel = await self._ready()
                 if blocked := self._blocked():
                     return [Retry(reason=blocked)]
-                async with asyncio.timeout(CONFIRM_TIMEOUT):
-                    await channel.settled(channel.published + len(messages) - WINDOW)
+                if not channel.confirmed(room_from := channel.published + len(messages) - WINDOW):
+                    async with asyncio.timeout(CONFIRM_TIMEOUT):
+                        await channel.settled(room_from)
                 if self._failures != failures_before:
                     return []  # an earlier call failed while this one waited: sending now would break the order
                 tags = channel.publish(self._exchange, messages, mandatory=self._require_route)
@@ -131,6 +131,7 @@ class _Notifier:
         except BrokerUnavailable as error:
             return [Retry(reason=self._blocked() or str(error))]
         except TimeoutError:
+            reason = f"The broker at {self._publisher.address} confirmed nothing in time."
             if self._publisher.blocked is None and self._channel is channel:
                 self._channel = None
                 self._publisher.abandon()
