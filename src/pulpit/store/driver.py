@@ -4,10 +4,13 @@ The drivers themselves cache prepared statements.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Dialect
 from sqlalchemy.exc import DBAPIError
+
+_CURSOR: Final = "pulpit_cursor"
+"""Key of a driver connection's own cursor in SQLAlchemy's `Connection.info`, which lives as long as that connection."""
 
 
 def execute(connection: Connection, text: str, parameters: Sequence[Any] = ()) -> list[Any]:
@@ -18,9 +21,22 @@ def execute(connection: Connection, text: str, parameters: Sequence[Any] = ()) -
     Raises:
         DBAPIError: the driver's error, wrapped as SQLAlchemy does.
     """
-    driver: Any = connection.connection.dbapi_connection
+    return _run(connection, connection.connection.dbapi_connection, text, parameters)
+
+
+def execute_often(connection: Connection, text: str, parameters: Sequence[Any]) -> list[Any]:
+    """Run a statement that returns little on a cursor that is kept: psycopg's remembers how to encode each type."""
+    info = connection.info
+    cursor = info.get(_CURSOR)
+    if cursor is None:
+        driver: Any = connection.connection.dbapi_connection
+        cursor = info[_CURSOR] = driver.cursor()
+    return _run(connection, cursor, text, parameters)
+
+
+def _run(connection: Connection, runner: Any, text: str, parameters: Sequence[Any]) -> list[Any]:
     try:
-        cursor = driver.execute(text, parameters)
+        cursor = runner.execute(text, parameters)
         rows: list[Any] = cursor.fetchall() if cursor.description else []
     except connection.dialect.loaded_dbapi.Error as error:
         raise _told(connection, text, error) from error

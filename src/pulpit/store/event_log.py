@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, upd
 from pulpit.events import Event
 from pulpit.store.columns import read_time, stored_time
 from pulpit.store.database import Transaction
-from pulpit.store.driver import execute, inserting
+from pulpit.store.driver import execute, execute_often, inserting
 from pulpit.store.schema import dead_letters, events, idempotency_keys, listeners
 
 SCANNED_AT_ONCE: Final = 20_000
@@ -101,7 +101,7 @@ def append(
         else:
             rows = execute(tx.connection, _SQLITE_APPEND, row)
     else:
-        rows = execute(tx.connection, _POSTGRESQL_COUNT_AND_APPEND if is_counted else _POSTGRESQL_APPEND, row)
+        rows = execute_often(tx.connection, _POSTGRESQL_COUNT_AND_APPEND if is_counted else _POSTGRESQL_APPEND, row)
     [(number, repo_number)] = rows
     event = Event(number, event_id, event_type, repo_id, repo_number, result, occurred_at, traceparent, body)
     tx.events.append(event)
