@@ -140,4 +140,5 @@ def test_a_batch_that_cannot_be_is_refused_with_a_sentence(config: dict[str, Any
 def test_the_engine_hands_over_several_batches_at_once() -> None:
     kinds = NotifierTypes({"http": Http(system_clock)})
     assert kinds.pace("http", {"batch": "100/2s"}).batch == 500
+    assert kinds.pace("http", {"batch": "100/2s", "lanes": 16}).batch == 100
     assert kinds.pace("http", {}).batch == Http.pace.batch

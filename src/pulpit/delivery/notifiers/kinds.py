@@ -144,12 +144,14 @@ class NotifierTypes:
     def pace(self, type_id: str, config: Mapping[str, Any]) -> Pace:
         """Return a listener's pace: `lanes` keeps order within a repository, `concurrency` gives it up.
 
-        A kind with `batch` names the number of events in one batch first.
+        A kind with `batch` names the number of events in one batch first. With lanes a call has one batch: the events
+        of several calls are in memory, and those of slow repositories must leave room for others.
         """
         pace = replace(self[type_id].pace, lanes=_number(config.get("lanes")))
         together = str(config.get("batch") or "").partition("/")[0]
         if together.isascii() and together.isdigit():
-            pace = replace(pace, batch=pace.batches * max(1, min(int(together[:10]), MOST_TOGETHER)))
+            batches = pace.batches if pace.lanes == 1 else 1
+            pace = replace(pace, batch=batches * max(1, min(int(together[:10]), MOST_TOGETHER)))
         several = _number(config.get("concurrency"))
         return replace(pace, batch=1, overlap=several) if several > 1 else pace
 
