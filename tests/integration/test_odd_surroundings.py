@@ -1,6 +1,7 @@
 """A user ID without an account and without HOME, as some containers have it, and a machine whose resolver is away."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -81,3 +82,12 @@ def test_a_server_for_which_warnings_are_errors(tmp_path: Path, monkeypatch: pyt
         server.create_iso("files", feed.url)
         assert server.ended(server.sync("files"))["state"] == "finished"
     assert [line for line in server.said if "Warning" in line] == []
+
+
+@pytest.mark.skipif(shutil.which("ip") is None, reason="`ip` (Debian package iproute2) is not installed")
+def test_a_demo_without_the_address_127_0_0_1_says_so() -> None:
+    without = 'ip link set lo up && ip address del 127.0.0.1/8 dev lo && exec "$@"'
+    within = ("unshare", "--user", "--net", "--map-root-user", "sh", "-c", without, "sh", sys.executable, "-m")
+    done = run("pulpit.cli", "demo", within=within)
+    assert done.returncode == 1
+    assert done.stderr == "pulpit: this machine refuses what the demo needs: Cannot assign requested address.\n"

@@ -60,36 +60,44 @@ def demo(files: Path | None, listen_program: str | None) -> None:
     Starts an upstream, a server with its broker and three subscribers on free ports of this machine, syncs, publishes,
     compares everything with what is expected, and removes it all.
     """
-    listen = [str(Path(listen_program).resolve())] if listen_program else [sys.executable, "-m", "pulpit.cli", "listen"]
-    listen_title = listen_program or "pulpit listen"
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))  # by way of every `finally`
-    with tempfile.TemporaryDirectory(prefix="pulpit-demo-") as scratch, contextlib.ExitStack() as stack:
-        data_dir, upstream_dir = Path(scratch, "data"), Path(scratch, "upstream")
-        try:
-            names = prepare_upstream(files, upstream_dir)
-        except OSError as error:
-            raise DemoFailed(f"the files cannot be copied to {upstream_dir}: {error.strerror}.") from None
-        feed = stack.enter_context(upstream(upstream_dir))
-        write_line(f"An upstream serves {len(names)} files and a PULP_MANIFEST at {feed}")
-        port = free_port()
-        url = stack.enter_context(server(data_dir, port))
-        admin = functools.partial(pulp_admin, url, data_dir)
-
-        def subscribe(*options: str) -> Program:
-            return stack.enter_context(running(listen_title, *listen, "-e", "pulp", "-p", str(port), *options))
-
-        subscribers = [subscribe("-q", *(["-s", pattern] if pattern else [])) for pattern in SUBSCRIBERS]
-        whole = subscribe("--json", "--count", "1", "-s", "pulp.server.repo.sync.finish")
-        admin("event", "listener", "amqp", "create", "--event-type", "*", "--exchange", "pulp")
-        admin("iso", "repo", "create", "--repo-id", "wheels", "--feed", feed, "--serve-http", "true")
-        for program in [*subscribers, whole]:
-            program.wait_for(lambda it: "listening on" in it.errors, "subscribe to the exchange pulp")
-        admin("iso", "repo", "sync", "run", "--repo-id", "wheels")
-        show_listings(listen_title, subscribers)
-        show_message(whole)
-        check_published(f"{url}/pulp/isos/wheels/", upstream_dir, names)
+    try:
+        with tempfile.TemporaryDirectory(prefix="pulpit-demo-") as scratch, contextlib.ExitStack() as stack:
+            play(files, listen_program, Path(scratch), stack)
+    except OSError as error:
+        raise DemoFailed(f"this machine refuses what the demo needs: {error.strerror or error}.") from None
     write_line("\nDone: everything arrived, in order, and nothing is left behind.")
+
+
+def play(files: Path | None, listen_program: str | None, scratch: Path, stack: contextlib.ExitStack) -> None:
+    """Start everything, sync, and compare."""
+    listen = [str(Path(listen_program).resolve())] if listen_program else [sys.executable, "-m", "pulpit.cli", "listen"]
+    listen_title = listen_program or "pulpit listen"
+    data_dir, upstream_dir = scratch / "data", scratch / "upstream"
+    try:
+        names = prepare_upstream(files, upstream_dir)
+    except OSError as error:
+        raise DemoFailed(f"the files cannot be copied to {upstream_dir}: {error.strerror}.") from None
+    feed = stack.enter_context(upstream(upstream_dir))
+    write_line(f"An upstream serves {len(names)} files and a PULP_MANIFEST at {feed}")
+    port = free_port()
+    url = stack.enter_context(server(data_dir, port))
+    admin = functools.partial(pulp_admin, url, data_dir)
+
+    def subscribe(*options: str) -> Program:
+        return stack.enter_context(running(listen_title, *listen, "-e", "pulp", "-p", str(port), *options))
+
+    subscribers = [subscribe("-q", *(["-s", pattern] if pattern else [])) for pattern in SUBSCRIBERS]
+    whole = subscribe("--json", "--count", "1", "-s", "pulp.server.repo.sync.finish")
+    admin("event", "listener", "amqp", "create", "--event-type", "*", "--exchange", "pulp")
+    admin("iso", "repo", "create", "--repo-id", "wheels", "--feed", feed, "--serve-http", "true")
+    for program in [*subscribers, whole]:
+        program.wait_for(lambda it: "listening on" in it.errors, "subscribe to the exchange pulp")
+    admin("iso", "repo", "sync", "run", "--repo-id", "wheels")
+    show_listings(listen_title, subscribers)
+    show_message(whole)
+    check_published(f"{url}/pulp/isos/wheels/", upstream_dir, names)
 
 
 class DemoFailed(Failure):
