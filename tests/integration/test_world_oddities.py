@@ -138,6 +138,19 @@ def test_a_manifest_of_another_make_is_read(manifest: str, upstream: Upstream, f
     assert files_here.names("zoo") == ["small"]
 
 
+@pytest.mark.parametrize("feed", ["PULP_MANIFEST", "deep/er/PULP_MANIFEST/", "deep/er"])
+def test_the_feed_of_a_pulp_3_names_the_manifest(feed: str, upstream: Upstream, files_here: Mirror) -> None:
+    folder = feed.partition(MANIFEST)[0].strip("/")
+    for name, content in (("a b/small", b"small"), (MANIFEST, f"a b/{LINE}\n".encode())):
+        upstream.put(f"{folder}/{name}".strip("/"), content)
+    files_here.create("zoo", upstream.url + feed)
+
+    outcome = files_here.sync("zoo")
+
+    assert (outcome.result, outcome.error_message) == ("success", None)
+    assert files_here.names("zoo") == ["a b/small"]
+
+
 DIGEST = hashlib.sha256(b"bear-1.0.tar.gz").hexdigest()
 
 

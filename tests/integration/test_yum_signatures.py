@@ -59,6 +59,40 @@ def test_a_signed_repomd_is_taken_and_another_refused(
     assert len(here.nevras("zoo")) == 2
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_signatures_one_by_a_known_key_is_enough(  # noqa: PLR0917 - fixtures
+    order: int, rpms: list[Path], upstream: Upstream, here: YumMirror, keeper: Keeper, stranger: Keeper
+) -> None:
+    """As while a distribution replaces its key; dnf takes them too."""
+    files = listed(packages(rpms))
+    serve(upstream, files, rpms)
+    both = [keeper.sign_list(files[REPOMD]), stranger.sign_list(files[REPOMD])][::order]
+    upstream.put(f"{REPOMD}.asc", b"".join(both))
+    here.create("zoo", upstream.url, {"repo_gpgcheck": True, "gpgkey": keeper.armoured})
+
+    assert here.sync("zoo").error_message is None
+
+    upstream.put(f"{REPOMD}.asc", stranger.sign_list(files[REPOMD]) + keeper.sign_list(b"of yesterday"))
+    refused = here.sync("zoo", {"force_full": True})
+    assert refused.error_message == "repomd.xml is refused: none of the keys of gpgkey signed it."
+
+
+def test_keys_may_be_indented_and_unreadable_ones_are_said(
+    rpms: list[Path], upstream: Upstream, here: YumMirror, keeper: Keeper
+) -> None:
+    files = listed(packages(rpms))
+    serve(upstream, files, rpms)
+    upstream.put(f"{REPOMD}.asc", keeper.sign_list(files[REPOMD]))
+    indented = keeper.armoured.replace("\n", "\r\n    ")
+    here.create("zoo", upstream.url, {"repo_gpgcheck": True, "gpgkey": f"# of 2024\n    {indented}"})
+
+    assert here.sync("zoo").error_message is None
+
+    here.configure("zoo", gpgkey=keeper.armoured.replace("\n", "\\n"))
+    refused = here.sync("zoo", {"force_full": True})
+    assert refused.error_message == "The public keys cannot be used: they are no armoured OpenPGP keys."
+
+
 def test_only_packages_of_the_allowed_keys_are_taken(
     rpms: list[Path], upstream: Upstream, here: YumMirror, keeper: Keeper, tmp_path: Path
 ) -> None:

@@ -90,8 +90,8 @@ class Iso(ContentType):
     async def read(self, upstream: Upstream, config: Config, memory: Mapping[str, Any] | None) -> Catalogue | None:
         """Fetch and read the manifest."""
         del config
-        url = upstream.feed + MANIFEST
-        document = await upstream.fetch(url, most=upstream.limits.manifest_bytes, known=memory)
+        folder = upstream.feed.removesuffix(f"{MANIFEST}/")  # Pulp 3's feeds end in it
+        document = await upstream.fetch(folder + MANIFEST, most=upstream.limits.manifest_bytes, known=memory)
         if document is None or (memory is not None and memory.get("sha256") == document.sha256):
             return None
         path = await upstream.aside(
@@ -103,7 +103,7 @@ class Iso(ContentType):
             unit_count=len(entries),
             byte_count=sum(entry.file.size for entry in entries),
             batches=(
-                [_unit(entry.file, upstream.feed + entry.place, {}) for entry in entries[start : start + _BATCH]]
+                [_unit(entry.file, folder + entry.place, {}) for entry in entries[start : start + _BATCH]]
                 for start in range(0, len(entries), _BATCH)
             ),
             memory=document.memory,

@@ -45,6 +45,8 @@ _END: Final = "-----END PGP PUBLIC KEY BLOCK-----"
 _SIGNATURE_PACKET: Final = 2
 _ISSUERS: Final = {16: 1, 33: 2}
 """Subpackets that name the signer, and the offset in them: a key id, or a version with a fingerprint."""
+_NEXT: Final = "[GNUPG:] NEWSIG"
+"""What gpgv writes before it looks at each signature."""
 _VALID: Final = "[GNUPG:] VALIDSIG "
 _REVOKED: Final = "[GNUPG:] REVKEYSIG "
 _EXPIRED: Final = ("[GNUPG:] EXPSIG ", "[GNUPG:] EXPKEYSIG ")
@@ -197,12 +199,15 @@ def dearmored(text: str) -> bytes:
     """
     keys = b""
     for block in text.split(_BEGIN)[1:]:
-        _, _, body = block.partition(_END)[0].replace("\r\n", "\n").partition("\n\n")
-        lines = [line for line in body.split() if not line.startswith("=")]
+        stripped = "\n".join(line.strip() for line in block.partition(_END)[0].splitlines())
+        lines = [line for line in stripped.partition("\n\n")[2].split() if not line.startswith("=")]
         try:
-            keys += base64.b64decode("".join(lines), validate=True)
+            key = base64.b64decode("".join(lines), validate=True)
         except binascii.Error:
-            raise WorkFailed("The public keys cannot be used: they are no armoured OpenPGP keys.") from None
+            key = b""
+        if not key:
+            raise WorkFailed("The public keys cannot be used: they are no armoured OpenPGP keys.")
+        keys += key
     return keys
 
 
@@ -232,12 +237,14 @@ def verified_by(signature: bytes, signed: bytes | IO[bytes], keys: bytes, *, in_
             )
         except subprocess.TimeoutExpired:
             raise WorkFailed("gpgv did not end in time.") from None
-    lines = ended.stdout.decode(errors="replace").splitlines()
     refused = (_REVOKED, *_EXPIRED) if in_force else _REVOKED
-    if ended.returncode != 0 or any(line.startswith(refused) for line in lines):
-        return set()
-    valid = [line.removeprefix(_VALID).split() for line in lines if line.startswith(_VALID)]
-    return {fingerprint.lower() for words in valid for fingerprint in (words[0], words[-1])}
+    signers = set[str]()
+    # One valid signature is enough, as for dnf: while a key is replaced, lists are signed by the old and the new one.
+    for lines in (part.splitlines() for part in ended.stdout.decode(errors="replace").split(_NEXT)):
+        if not any(line.startswith(refused) for line in lines):
+            valid = [line.removeprefix(_VALID).split() for line in lines if line.startswith(_VALID)]
+            signers |= {fingerprint.lower() for words in valid for fingerprint in (words[0], words[-1])}
+    return signers
 
 
 @contextmanager
