@@ -159,6 +159,44 @@ def test_a_refused_sender_can_be_mended() -> None:
     run(story)
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "504 5.5.2 <vm>: Helo command rejected: need fully-qualified hostname",
+        "550 5.1.8 <pulp@example.com>: Sender address rejected: Domain not found",
+        "554 5.7.1 <localhost[127.0.0.1]>: Client host rejected: Access denied",
+        "554 5.7.1 <joe@example.com>: Relay access denied",
+    ],
+)
+def test_what_postfix_says_at_the_address_about_this_server_can_be_mended(reply: str) -> None:
+    async def story() -> None:
+        async with mailserver() as far:
+            notifier = open_at(far.port, [JOE, ANN])
+            refusing(far, {JOE: reply, ANN: reply})
+            assert isinstance(await outcome(notifier), Retry)
+            refusing(far, {JOE: reply})
+            assert await outcome(notifier) == Delivered(answer=f"Taken for {ANN}.", refused={JOE: reply})
+
+    run(story)
+
+
+@pytest.mark.parametrize(("own", "told"), [("vm", "[127.0.0.1]"), ("pulp.example.com", "pulp.example.com")])
+def test_a_name_without_a_domain_is_not_told(monkeypatch: pytest.MonkeyPatch, own: str, told: str) -> None:
+    """Postfix's `reject_non_fqdn_helo_hostname` takes no such name, and containers have no other."""
+    monkeypatch.setattr(socket, "gethostname", lambda: own)
+    greetings = []
+
+    def remember(line: str, *_: int) -> None:
+        greetings.append(line)
+
+    async def story() -> None:
+        async with scripted(remember) as far:
+            assert isinstance(await outcome(open_at(far.port, [JOE])), Delivered)
+
+    run(story)
+    assert greetings[1] == f"EHLO {told}"
+
+
 def test_a_server_that_hangs_is_left_in_time_and_others_too() -> None:
     async def story() -> None:
         async with raw(None, close=False) as url:

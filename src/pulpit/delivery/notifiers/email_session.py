@@ -29,6 +29,11 @@ MESSAGE_TOO_LARGE: Final = 552
 """The same code in reply to another command."""
 _ABOUT_US: Final = frozenset({503, 530, 534, 535, 538})
 """Codes that are about this server's login, not about the address (RFC 4954 section 6)."""
+_MAYBE_ABOUT_US: Final = re.compile(r"5\.(1\.[78]|[57]\.\d{1,3})\b")
+"""Status codes of the sender, the protocol and policies (RFC 3463 section 3).
+
+Postfix, for example, says only at the first address that it refuses the name in EHLO, the client or the sender.
+"""
 _HOSTNAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?\Z")
 
 
@@ -46,6 +51,11 @@ class Reply:
         if self.code in _ABOUT_US or (self.code in TOO_MANY_ADDRESSES and not self.about_message):
             return False
         return self.code >= PERMANENT
+
+    @property
+    def may_be_about_us(self) -> bool:
+        """Whether it is no failure of the address if every other address is refused so too."""
+        return not self.about_message and _MAYBE_ABOUT_US.match(self.text) is not None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +90,7 @@ def mail_server(settings: EmailSettings) -> MailServer:
         sender=Address(display_name=name, addr_spec=address),
         password=_password(settings),
         trust=_trust(settings),
-        hostname=own if _HOSTNAME.match(own) else "localhost",
+        hostname=own if "." in own and _HOSTNAME.match(own) else "[127.0.0.1]",  # RFC 5321 section 4.1.1.1
     )
 
 
