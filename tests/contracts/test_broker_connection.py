@@ -52,6 +52,42 @@ def test_the_headers_of_the_versions_before_are_understood(port: int, hello: byt
         wire.expect(commands.Connection.Start)
 
 
+def _frame_08(channel: int, payload: bytes) -> bytes:
+    return struct.pack(">BHI", 1, channel, len(payload)) + payload + b"\xce"
+
+
+@pytest.mark.rabbitmq_4_differs("no longer speaks 0-8")
+@pytest.mark.parametrize("hello", [b"AMQP\x01\x01\x08\x00", b"AMQP\x01\x01\x09\x01"])
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_client_of_0_8_is_served_in_its_own_numbers(port: int, hello: bytes, refused: bool) -> None:
+    """Python's amqplib and Mono's client need it: they check the version, and read no booleans in tables."""
+    with Wire(port, opened=False) as wire:
+        wire.raw(hello)
+        start = wire.expect(commands.Connection.Start)
+        assert (start.version_major, start.version_minor, start.server_properties["capabilities"]) == (8, 0, {})
+        wire.send(commands.Connection.StartOk({}, "PLAIN", "\0guest\0guest"), 0)
+        tune = wire.expect(commands.Connection.Tune)
+        wire.send(commands.Connection.TuneOk(tune.channel_max, tune.frame_max, 0), 0)
+        wire.send(commands.Connection.Open("/"), 0)
+        wire.expect(commands.Connection.OpenOk)
+        wire.send(commands.Channel.Open(), 1)
+        opened = _frame_08(1, b"\0\x14\0\x0b")
+        assert wire.exactly(len(opened)) == opened
+        queue = wire.queue(exclusive=True)
+        wire.publish(b"hello", queue)
+        wire.raw(_frame_08(1, b"\0\x3c\0\x14\0\0" + bytes((len(queue),)) + queue.encode() + b"\0\0"))
+        wire.expect(commands.Basic.ConsumeOk)
+        assert wire.content().body == b"hello"
+        if refused:
+            wire.send(commands.Exchange.Declare(0, "x", "nonsense"))
+            close = wire.exactly(11)
+            assert (close[:3], close[7:]) == (b"\x01\0\0", b"\0\x0a\0\x3c")
+        else:
+            wire.raw(_frame_08(0, b"\0\x0a\0\x3c\0\xc8\0\0\0\0\0"))
+            closed = _frame_08(0, b"\0\x0a\0\x3d")
+            assert wire.exactly(len(closed)) == closed
+
+
 def test_amqplain_logs_in(port: int) -> None:
     with Wire(port, opened=False) as wire:
         wire.raw(HELLO)

@@ -125,6 +125,7 @@ class Connection:
         self._local: Final = local
         self._certificate_name: Final = certificate_name
         self._turn_over: Final = turn_over
+        self._speaks_08 = False
         self._greeting = b""  # bytes before the first frame, or during a login
         self._frames: Final = FrameReader(handshake.FRAME_MAX)
         self._heartbeat: Final = Heartbeat(
@@ -146,7 +147,9 @@ class Connection:
         self.session.publishing = False
         try:
             for count, (kind, number, payload) in enumerate(self._frames.feed(data), 1):
-                self._guard(kind, number, payload)
+                self._guard(
+                    kind, number, handshake.from_08(payload) if self._speaks_08 and kind == FRAME_METHOD else payload
+                )
                 if self.state is _CLOSED or self.waiting_for_login:
                     break
                 if not count % FRAMES_BETWEEN_LOOKS and self._turn_over():
@@ -172,8 +175,9 @@ class Connection:
             return b""
         self.state = State.START
         self._greeting = b""
+        self._speaks_08 = data.startswith(handshake.SPOKEN_08)
         mechanisms = [*MECHANISMS, *([EXTERNAL] if self._certificate_name else [])]
-        self._send(own.ConnectionStart(0, 9, self.broker.server_properties, " ".join(mechanisms).encode(), b"en_US"))
+        self._send(handshake.start(self.broker.server_properties, mechanisms, speaks_08=self._speaks_08))
         return data[length:]
 
     def _guard(self, kind: int, number: int, payload: bytes) -> None:
@@ -425,7 +429,8 @@ class Connection:
     # -- bytes out
 
     def _send(self, method: Method, channel: int = 0) -> None:
-        self.outbox.send(method_frame(channel, method))
+        encode = handshake.method_frame_08 if self._speaks_08 else method_frame
+        self.outbox.send(encode(channel, method))
 
     def take_output(self) -> bytes:
         """Return the bytes to write to the socket now."""

@@ -1,15 +1,20 @@
 """What the two sides tell each other first: protocol header, capabilities, and the limits they agree on."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pulpit.broker.method_codec import Arguments
+from pulpit.broker.connection_methods import ConnectionClose, ConnectionCloseOk, ConnectionStart
+from pulpit.broker.frames import FRAME_HEAD, FRAME_METHOD, frame
+from pulpit.broker.method_codec import Arguments, Method, head, method_frame
+from pulpit.broker.methods import BasicConsume, ChannelOpenOk
 from pulpit.broker.refusals import not_allowed
 
 PROTOCOL_HEADER: Final = b"AMQP\x00\x00\x09\x01"
-SPOKEN: Final = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09", b"AMQP\x01\x01\x08\x00")
-"""Protocol headers that are accepted as 0-9-1, as in RabbitMQ: 0-9 and 0-8 clients are compatible enough."""
+SPOKEN_08: Final = (b"AMQP\x01\x01\x08\x00", b"AMQP\x01\x01\x09\x01")
+"""Protocol headers of AMQP 0-8, of which the second is what clients really send."""
+SPOKEN: Final = (PROTOCOL_HEADER, b"AMQP\x01\x01\x00\x09", *SPOKEN_08)
+"""Protocol headers that are accepted, as in RabbitMQ; 0-9 is compatible enough, 0-8 needs some methods translated."""
 AMQP_10: Final = tuple(b"AMQP" + bytes((protocol, 1, 0, 0)) for protocol in (0, 2, 3))
 """Protocol headers of AMQP 1.0: plain, inside TLS, with SASL."""
 FRAME_MAX: Final = 8192
@@ -29,6 +34,13 @@ CAPABILITIES: Final = (
     "per_consumer_qos",
     "direct_reply_to",
 )
+_CLOSE_08: Final = b"\x00\x0a\x00\x3c"
+_CLOSE_OK_08: Final = b"\x00\x0a\x00\x3d"
+_FROM_08: Final = {_CLOSE_08: head(ConnectionClose), _CLOSE_OK_08: head(ConnectionCloseOk)}
+_TO_08: Final = {ours: theirs for theirs, ours in _FROM_08.items()}
+_CONSUME: Final = head(BasicConsume)
+_CHANNEL_OPEN_OK: Final = head(ChannelOpenOk)
+_EMPTY_TABLE: Final = bytes(4)
 _log = logging.getLogger(__name__)
 
 
@@ -42,6 +54,28 @@ def is_spoken(data: bytes, address: str) -> bool:
             extra={"action": "broker_amqp10_refused"},
         )
     return data.startswith(SPOKEN)
+
+
+def start(properties: Arguments, mechanisms: Sequence[str], *, speaks_08: bool) -> ConnectionStart:
+    """Greet a client; tables of AMQP 0-8 have no booleans, so that its clients are told no capabilities."""
+    if speaks_08:
+        properties = Arguments.of({**properties, "capabilities": {}})
+    major, minor = (8, 0) if speaks_08 else (0, 9)
+    return ConnectionStart(major, minor, properties, " ".join(mechanisms).encode(), b"en_US")
+
+
+def from_08(payload: bytes) -> bytes:
+    """Translate a method of a client of AMQP 0-8: connection.close has another number, basic.consume no arguments."""
+    start = payload[:4]
+    return payload + _EMPTY_TABLE if start == _CONSUME else _FROM_08.get(start, start) + payload[4:]
+
+
+def method_frame_08(channel: int, method: Method) -> bytes:
+    """Encode a method for a client of AMQP 0-8, whose channel.open-ok has no arguments."""
+    payload = method_frame(channel, method)[FRAME_HEAD.size : -1]
+    start = payload[:4]
+    rest = b"" if start == _CHANNEL_OPEN_OK else payload[4:]
+    return frame(FRAME_METHOD, channel, _TO_08.get(start, start) + rest)
 
 
 def server_properties(product: str, name: str, version: str) -> Arguments:

@@ -215,7 +215,11 @@ class _Mailer:
     def _noted(self, group: _Group, waiting: Sequence[str], replies: Mapping[str, Reply]) -> Outcome:
         """Record the result for each address."""
         put_off = {address: reply for address, reply in replies.items() if not reply.is_final}
-        if not group.taken and len(replies) == len(waiting) and all(reply.may_be_about_us for reply in replies.values()):
+        if (
+            not group.taken
+            and len(replies) == len(waiting)
+            and all(reply.may_be_about_us for reply in replies.values())
+        ):
             put_off = dict(replies)
         group.taken.update(address for address in waiting if address not in replies)
         group.refused.update((address, _said(reply)) for address, reply in replies.items() if address not in put_off)
