@@ -166,9 +166,11 @@ def test_a_refused_sender_can_be_mended() -> None:
         "550 5.1.8 <pulp@example.com>: Sender address rejected: Domain not found",
         "554 5.7.1 <localhost[127.0.0.1]>: Client host rejected: Access denied",
         "554 5.7.1 <joe@example.com>: Relay access denied",
+        "550 relay not permitted",
+        "550 Verification failed for <pulp@example.com>: Unrouteable address: Sender verify failed",
     ],
 )
-def test_what_postfix_says_at_the_address_about_this_server_can_be_mended(reply: str) -> None:
+def test_what_postfix_and_exim_say_at_the_address_about_this_server_can_be_mended(reply: str) -> None:
     async def story() -> None:
         async with mailserver() as far:
             notifier = open_at(far.port, [JOE, ANN])

@@ -29,10 +29,12 @@ MESSAGE_TOO_LARGE: Final = 552
 """The same code in reply to another command."""
 _ABOUT_US: Final = frozenset({503, 530, 534, 535, 538})
 """Codes that are about this server's login, not about the address (RFC 4954 section 6)."""
-_MAYBE_ABOUT_US: Final = re.compile(r"5\.(1\.[78]|[57]\.\d{1,3})\b")
-"""Status codes of the sender, the protocol and policies (RFC 3463 section 3).
+_MAYBE_ABOUT_US: Final = re.compile(
+    r"5\.(1\.[78]|[57]\.\d{1,3})\b|(?!5\.\d).*\b(sender|relay)", re.IGNORECASE | re.DOTALL
+)
+"""Status codes of the sender, the protocol and policies (RFC 3463 section 3), or the words of servers without codes.
 
-Postfix, for example, says only at the first address that it refuses the name in EHLO, the client or the sender.
+Postfix and Exim say only at the first address that they refuse the name in EHLO, the client, the sender or relaying.
 """
 _HOSTNAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?\Z")
 
