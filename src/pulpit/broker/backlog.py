@@ -58,7 +58,8 @@ class Backlog(Generic[E]):
 
     def push(self, entry: E) -> None:
         """Add a new entry, which was accounted for."""
-        self._lane_of(entry.priority).push(entry)
+        lane = self._lane_of(entry.priority) if entry.priority else self._lane
+        lane.push(entry)
         self.ready_bytes += entry.size
 
     def give_back(self, entries: Iterable[E]) -> None:

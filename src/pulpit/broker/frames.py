@@ -12,8 +12,8 @@ FRAME_BODY: Final = 3
 FRAME_HEARTBEAT: Final = 8
 FRAME_HEAD: Final = struct.Struct(">BHI")
 """Type, channel and payload size."""
-CONTENT_HEAD: Final = struct.Struct(">HHQ")
-"""Class, weight and body size, at the start of a header's payload."""
+CONTENT_HEAD: Final = struct.Struct(">BHIHHQ")
+"""The start of a content header's frame: type, channel, payload size; class, weight, body size."""
 BASIC: Final = 60
 """The only class whose methods have content."""
 FRAME_END: Final = b"\xce"
@@ -21,6 +21,8 @@ FRAME_OVERHEAD: Final = FRAME_HEAD.size + len(FRAME_END)
 HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 _END: Final = FRAME_END[0]
 _HEAD_SIZE: Final = FRAME_HEAD.size
+_LEAST_CONTENT: Final = CONTENT_HEAD.size + len(FRAME_END) + _HEAD_SIZE
+"""From the start of a content header's frame to the body."""
 
 Frame = tuple[int, int, bytes]
 """Type, channel and payload."""
@@ -88,17 +90,16 @@ class FrameReader:
         data, limit = self._data, self.limit
         header_start = self._position + _HEAD_SIZE
         try:
-            kind, number, size = FRAME_HEAD.unpack_from(data, self._position)
+            kind, number, size, class_id, _weight, announced = CONTENT_HEAD.unpack_from(data, self._position)
             header_stop = header_start + size
             if kind != FRAME_HEADER or number != channel or size > limit or data[header_stop] != _END:
                 return None
-            class_id, _weight, announced = CONTENT_HEAD.unpack_from(data, header_start)
             kind, number, size = FRAME_HEAD.unpack_from(data, header_stop + 1)
             body_start = header_stop + 1 + _HEAD_SIZE
             body_stop = body_start + size
             if kind != FRAME_BODY or number != channel or size > limit or data[body_stop] != _END:
                 return None
-            if class_id != BASIC or not size or size != announced or header_stop - header_start < CONTENT_HEAD.size:
+            if class_id != BASIC or not size or size != announced or body_start - self._position < _LEAST_CONTENT:
                 return None
         except (struct.error, IndexError):  # the rest has not arrived yet
             return None

@@ -131,12 +131,12 @@ class ContentAssembler:
         """Start with a basic.publish; its content follows."""
         if self.publish is not None:
             raise self.interrupted()
-        self.publish = self._decoded(payload)
+        self.publish = self._known.get(payload) or self._decoded(payload)
 
     def whole(self, payload: bytes, size: int) -> Publish | None:
         """Return a publish whose content is complete; None if it is not allowed now, or too large."""
         if self.publish is None and size <= self._max_size:
-            return self._decoded(payload)
+            return self._known.get(payload) or self._decoded(payload)
         return None
 
     def take_header(self, payload: bytes) -> bool:
@@ -169,10 +169,8 @@ class ContentAssembler:
         return body
 
     def _decoded(self, payload: bytes) -> Publish:
-        publish = self._known.get(payload)
-        if publish is None:
-            publish = Publish(payload)
-            remember(self._known, payload, publish)
+        publish = Publish(payload)
+        remember(self._known, payload, publish)
         return publish
 
     def finish(self) -> tuple[Publish, bytes]:
