@@ -335,7 +335,7 @@ def _flaws(package: Any, limits: Limits) -> Iterator[str]:
         yield "has no name, version, release, architecture, checksum or location"
         return
     if ":" in package.version:
-        yield "has a version with a colon, at which dnf ends for every package of a repository"
+        yield "has a version with a colon, and dnf aborts when it reads one"
     if any("/" in part or paths.flaw(part) for part in (*parts[:4], package.epoch)):
         yield "has a name, version or architecture that could be no part of a file's name"
     if not (package.epoch.isascii() and package.epoch.isdigit()):
