@@ -1,5 +1,6 @@
 """Log lines on standard error: one line for each thing that happened, for people or as JSON."""
 
+import asyncio
 import json
 import logging
 import sys
@@ -47,6 +48,11 @@ class TextLines(logging.Formatter):
         return "\n".join(f"  {escaped(line)}" for line in super().formatException(ei).split("\n"))
 
 
+def _is_no_cut_off(record: logging.LogRecord) -> bool:
+    """Whether a record is not about a request that a stop cut off, which uvicorn logs as if it were a bug."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 def configure(level: str, style: str) -> None:
     """Log everything from `level` upwards to standard error."""
     handler = logging.StreamHandler(sys.stderr)
@@ -58,4 +64,6 @@ def configure(level: str, style: str) -> None:
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cut_off)

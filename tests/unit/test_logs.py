@@ -1,5 +1,6 @@
 """Log lines: each record is one line without control characters, whatever text it contains."""
 
+import asyncio
 import json
 import logging
 import sys
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pulpit import logs
 from pulpit.logs import JsonLines, TextLines
 
 HOSTILE = "zoo\n2026-01-01 00:00:00,000 INFO all is well\r\x1b]0;owned\x07\x1b[2J\x9b1m\u2028\u202eexe"
@@ -67,3 +69,17 @@ def test_b21_the_time_is_iso_8601_in_utc(text: TextLines, monkeypatch: pytest.Mo
         monkeypatch.undo()
         time.tzset()
     assert [shown.split()[0] for shown in lines] == ["1970-01-01T00:00:00.500000Z"] * 2
+
+
+def test_a_request_that_a_stop_cuts_off_is_no_bug(capsys: pytest.CaptureFixture[str]) -> None:
+    logger, root = logging.getLogger("uvicorn.error"), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        logs.configure("info", "text")
+        logger.error("Exception in ASGI application", exc_info=asyncio.CancelledError("timeout exceeded"))
+        logger.error("Exception in ASGI application", exc_info=ValueError("a bug"))
+    finally:
+        root.handlers[:], root.level = handlers, level
+    said = capsys.readouterr().err
+    assert "timeout exceeded" not in said
+    assert "a bug" in said

@@ -1,5 +1,7 @@
 """Monitoring endpoints: liveness, readiness, Prometheus metrics, and the state of the embedded broker."""
 
+import asyncio
+import contextlib
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
@@ -17,6 +19,8 @@ from pulpit.pulp3.progress import Progress
 
 health: Final = Endpoints(prefix="/health", include_in_schema=False)
 
+READY_PATIENCE_S: Final = 3.0
+"""Less than `pulpit health` waits."""
 _UNAVAILABLE: Final = 503
 
 
@@ -27,9 +31,12 @@ async def read_live() -> JSONResponse:
 
 
 @health.get("/ready")
-def read_ready(services: Provided) -> JSONResponse:
-    """Report whether the database responds and events are delivered; 503 if not."""
-    database, delivery = database_is_up(services), services.delivering()
+async def read_ready(services: Provided) -> JSONResponse:
+    """Report whether the database responds in time and events are delivered; 503 if not."""
+    database, delivery = False, services.delivering()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(READY_PATIENCE_S):
+            database = await asyncio.to_thread(database_is_up, services)
     ready = database and delivery
     body = {"status": "ready" if ready else "not ready", "database": database, "delivery": delivery}
     return JSONResponse(body, OK if ready else _UNAVAILABLE)

@@ -15,7 +15,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -23,7 +23,7 @@ from typing import Final
 
 from pulpit.clock import Clock
 from pulpit.delivery.attempts import NOT_TRIED, Tried, bug_of, letters_of, log_buried, pause_after, runs_of
-from pulpit.delivery.log_reader import Batch, LogReader, filter_of
+from pulpit.delivery.log_reader import Batch, Filter, LogReader, filter_of
 from pulpit.delivery.notifiers.port import (
     Delivered,
     Gone,
@@ -53,6 +53,10 @@ class _InFlight:
     begun_at: datetime
 
 
+async def _always_held(_listener_id: str) -> None:
+    """Return at once: no other server delivers."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shared:
     """What all cursors of a dispatcher use."""
@@ -62,6 +66,8 @@ class Shared:
     clock: Clock
     monotonic: Callable[[], float] = time.monotonic
     random: Callable[[], float] = random.random
+    held: Callable[[str], Awaitable[None]] = _always_held
+    """Waits until this server may deliver to a listener."""
 
 
 class ListenerCursor(ABC):
@@ -75,6 +81,7 @@ class ListenerCursor(ABC):
         self._writer: Final = shared.writer
         self._clock: Final = shared.clock
         self._random: Final = shared.random
+        self._held: Final = shared.held
         self._wanted: Final = filter_of(listener)
         self._read_to = listener.position
         self._parked = False
@@ -102,6 +109,11 @@ class ListenerCursor(ABC):
     @abstractmethod
     async def run(self) -> None:
         """Deliver until cancelled."""
+
+    async def _next_batch(self, position: int, wanted: Filter, limit: int) -> Batch:
+        """Read on once this server is sure that it alone delivers to the listener."""
+        await self._held(self._listener.id)
+        return await self._reader.next_batch(position, wanted, limit, self._listener.packages)
 
     def _expired_of(self, events: Sequence[Event], since: datetime, tried_up_to: int) -> list[Event]:
         """Return the first of some events that were tried for all of `give_up_after`, by both clocks.
@@ -180,7 +192,7 @@ class Cursor(ListenerCursor):
 
     async def _start_batches(self) -> None:
         while len(self._in_flight) < self._pace.overlap:
-            batch = await self._next_batch(self._pace.batch)
+            batch = await self._next_batch(self._read_to, self._wanted, self._pace.batch)
             self._read_to = batch.scanned_to
             if not batch.events:
                 return
@@ -188,9 +200,6 @@ class Cursor(ListenerCursor):
             begun = asyncio.get_running_loop().time()
             self._in_flight.append(_InFlight(batch=batch, task=task, begun=begun, begun_at=self._clock()))
             await asyncio.sleep(0)  # the notifier begins before we look for more
-
-    async def _next_batch(self, limit: int) -> Batch:
-        return await self._reader.next_batch(self._read_to, self._wanted, limit, self._listener.packages)
 
     async def _until_done_or_awake(self, task: asyncio.Task[Sequence[Outcome]]) -> None:
         if len(self._in_flight) >= self._pace.overlap:
@@ -246,7 +255,7 @@ class Cursor(ListenerCursor):
         tried_up_to = self._tried.up_to
         if self._failing_since is None or tried_up_to <= self._read_to:
             return []
-        batch = await self._next_batch(_BURY_AT_ONCE)
+        batch = await self._next_batch(self._read_to, self._wanted, _BURY_AT_ONCE)
         return self._expired_of(batch.events, self._failing_since, tried_up_to)
 
     async def _bury(self, letters: Sequence[NewDeadLetter]) -> None:

@@ -16,13 +16,14 @@ from typing import Final
 from pulpit.clock import Clock
 from pulpit.delivery.cursor import Cursor, ListenerCursor, Shared
 from pulpit.delivery.lanes import LaneCursor, in_lanes
+from pulpit.delivery.leases import Leases, since_boot
 from pulpit.delivery.log_reader import READ_AT_ONCE, Announcements, LogReader, RecentEvents
 from pulpit.delivery.notifiers.kinds import NotifierTypes
 from pulpit.delivery.position_writer import PositionWriter
 from pulpit.delivery.redrive import Redriver
 from pulpit.errors import DatabaseUnavailable, StorageFull
 from pulpit.events import Event, as_topic
-from pulpit.store import event_log, listeners, servers
+from pulpit.store import event_log, listeners
 from pulpit.store.database import Database, when_available
 from pulpit.store.listeners import Listener, Move
 from pulpit.store.servers import Instance
@@ -33,8 +34,10 @@ POLL: Final = 1.0
 """Seconds between looks at the log when no wakeup arrives."""
 IDLE_NOTE: Final = 30.0
 """Seconds between writing the positions of listeners that no event matches."""
-LAST_WORDS: Final = 3.0
+LAST_WORDS: Final = 2.0
 """Seconds that a stopping server waits for the database to store the last positions."""
+LEAVING: Final = 1.0
+"""Seconds that it waits at least for its leases to be released; else they expire."""
 READ_ALONE: Final = 100
 """Up to this many changed listeners are read by their ids; beyond, all are read."""
 WOKEN_AT_ONCE: Final = 50
@@ -43,9 +46,6 @@ MOST_HANDED: Final = 1_000
 """Transactions whose events may wait in memory to be announced; beyond, the log is read."""
 RESTART_PAUSE: Final = 1.0
 """Seconds before a cursor that failed through a bug is restarted."""
-
-RENEW: Final = 4.0
-"""Seconds between renewals; a lease survives two failed ones."""
 
 _ALONE: Final = Instance()
 
@@ -63,6 +63,7 @@ class Dispatcher:
         *,
         me: Instance = _ALONE,
         monotonic: Callable[[], float] = time.monotonic,
+        since_boot: Callable[[], float] = since_boot,
     ) -> None:
         """Prepare the engine; `me` is this server's name where several share the database."""
         self._database: Final = database
@@ -80,7 +81,7 @@ class Dispatcher:
         self._resting = False
         """Whether everything that is known has been announced."""
         self._listeners_rang: Final = asyncio.Event()
-        self._leases: Final = Leases(database, me, self._listeners_rang.set)
+        self._leases: Final = Leases(database, me, self._listeners_rang.set, now=since_boot)
         self._redriver: Final = Redriver(database, types, clock, mine=self._leases.has)
         self.announcements: Final = Announcements()
         """Rung when events have been announced."""
@@ -116,7 +117,13 @@ class Dispatcher:
         """Deliver until cancelled; on return every settled position has been written."""
         self._recent = RecentEvents(await when_available(self._head))
         self._reader = LogReader(self._database, self._recent)
-        self._shared = Shared(reader=self._reader, writer=self._writer, clock=self._clock, monotonic=self._monotonic)
+        self._shared = Shared(
+            reader=self._reader,
+            writer=self._writer,
+            clock=self._clock,
+            monotonic=self._monotonic,
+            held=self._leases.held,
+        )
         writing = asyncio.create_task(self._writer.run())
         self._database.on_events = partial(_in_loop, asyncio.get_running_loop(), self._take)
         try:
@@ -128,16 +135,19 @@ class Dispatcher:
                 group.create_task(self._leases.run())
         finally:
             self._database.on_events = None
+            clock = asyncio.get_running_loop().time
+            deadline = clock() + LAST_WORDS
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_WORDS):
+                async with asyncio.timeout_at(deadline):
                     await self._write_idle()
             await asyncio.gather(*(self._stop(listener_id) for listener_id in list(self._cursors)))
             await self._reader.close()
             writing.cancel()
-            await asyncio.wait({writing}, timeout=LAST_WORDS)
-            await self._types.close()
-            with contextlib.suppress(StorageFull, DatabaseUnavailable):
-                await asyncio.to_thread(self._leases.leave)
+            last_words = asyncio.wait({writing}, timeout=max(deadline - clock(), 0))
+            await asyncio.gather(last_words, self._types.close())
+            with contextlib.suppress(StorageFull, DatabaseUnavailable, TimeoutError):
+                async with asyncio.timeout(max(deadline - clock(), LEAVING)):
+                    await asyncio.to_thread(self._leases.leave)
 
     async def _route(self) -> None:
         while True:
@@ -195,9 +205,18 @@ class Dispatcher:
         while True:
             self._listeners_rang.clear()
             known = await when_available(self._revisions)
+            if self._leases.lapsed:
+                await self._start_again()
             if known != self._known:
                 await self._take_over(known)
             await _set_or_due(self._listeners_rang)
+
+    async def _start_again(self) -> None:
+        """Stop every cursor after a lapse: what others have settled meanwhile is in the database alone."""
+        await asyncio.gather(*(self._stop(listener_id) for listener_id in list(self._cursors)))
+        await self._writer.flush()
+        self._known = {}
+        self._leases.restarted()
 
     async def _take_over(self, revisions: dict[str, int]) -> None:
         """Stop the cursors of changed and deleted listeners, start those of new and changed ones."""
@@ -304,65 +323,3 @@ async def _set_or_due(event: asyncio.Event) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(POLL):
             await event.wait()
-
-
-class Leases:
-    """The listeners leased to this server, kept by renewal.
-
-    Once a lease has expired the server delivers nothing more.
-    """
-
-    def __init__(self, database: Database, me: Instance, changed: Callable[[], None]) -> None:
-        self._database: Final = database
-        self._me: Final = me
-        self._changed: Final = changed
-        self._mine: set[str] | None = None if database.is_sqlite else set()
-
-    def has(self, listener_id: str) -> bool:
-        """Whether this server delivers to a listener."""
-        return self._mine is None or listener_id in self._mine
-
-    async def run(self) -> None:
-        """Renew until cancelled; a server that is alone has nothing to renew."""
-        if self._mine is None:
-            return
-        loop = asyncio.get_running_loop()
-        sure_until = loop.time()
-        while True:
-            asked_at = loop.time()
-            renewal = asyncio.ensure_future(asyncio.to_thread(self._renew))
-            try:
-                # While the database does not answer us, another server may have taken our listeners once our leases
-                # expired.
-                await asyncio.wait({renewal}, timeout=max(sure_until - asked_at, RENEW))
-                if not renewal.done():
-                    _log.warning("leases not renewed in time", extra={"action": "lease_not_renewed"})
-                    self._hold(set())
-                self._hold(await renewal)
-                sure_until = asked_at + servers.LEASE.total_seconds()
-            except (StorageFull, DatabaseUnavailable) as error:
-                _log.warning("leases not renewed: %s", error, extra={"action": "lease_not_renewed"})
-                if loop.time() >= sure_until:
-                    self._hold(set())
-            await asyncio.sleep(RENEW)
-
-    def _hold(self, mine: set[str]) -> None:
-        if mine != self._mine:
-            self._mine = mine
-            self._changed()
-
-    def leave(self) -> None:
-        """Release every lease, so that other servers take over at once."""
-        if self._mine is not None:
-            with self._database.write() as tx:
-                servers.leave(tx, self._me)
-
-    def _renew(self) -> set[str]:
-        with self._database.write() as tx:
-            mine = servers.renew(tx, self._me)
-        if mine is None:
-            _log.error(
-                "another server has the name of this one; is its data folder a copy?",
-                extra={"action": "server_superseded", "node": self._me.node},
-            )
-        return mine or set()

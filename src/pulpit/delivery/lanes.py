@@ -88,7 +88,7 @@ class LaneCursor(ListenerCursor):
     async def _read_on(self, group: asyncio.TaskGroup) -> None:
         """Put the next events into their lanes, as far as there is room, and park when nothing is left."""
         while self._read_to < self._reader.head and self._has_room():
-            batch = await self._reader.next_batch(self._read_to, self._is_open, MOST_IN_LANE, self._listener.packages)
+            batch = await self._next_batch(self._read_to, self._is_open, MOST_IN_LANE)
             self._read_to = batch.scanned_to
             for event in batch.events:
                 self._put(event, group)
@@ -151,7 +151,7 @@ class LaneCursor(ListenerCursor):
         def is_next(event: Event) -> bool:
             return event.number <= up_to and (event.repo_id or "") == lane.name and self._is_open(event)
 
-        batch = await self._reader.next_batch(lane.settled_to, is_next, self._most_in_lane, self._listener.packages)
+        batch = await self._next_batch(lane.settled_to, is_next, self._most_in_lane)
         lane.events.extend(batch.events)
         if not batch.events:
             lane.settled_to = up_to
@@ -164,6 +164,7 @@ class LaneCursor(ListenerCursor):
             if lane.failures:
                 await slots.enter_async_context(self._slots_of_failing)
             await slots.enter_async_context(self._slots)
+            await self._held(self._listener.id)
             begun, begun_at = asyncio.get_running_loop().time(), self._clock()
             outcomes = await self._outcomes(events)
         seconds = asyncio.get_running_loop().time() - begun

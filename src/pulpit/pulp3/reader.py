@@ -8,6 +8,7 @@ from a backup or replaced after a failover: the reader logs this once and reconn
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Mapping, Sequence
@@ -27,6 +28,7 @@ from pulpit.pulp3.progress import Progress, State
 from pulpit.pulp3.translation import FINISH, PUBLICATION, START, WAITING, NewEvent, Row, RowEvents, Translator, api_root
 from pulpit.settings import Pulp3Settings
 from pulpit.store import event_log, pulp3_work
+from pulpit.store.connections import NOTICE_LOST_CLIENTS
 from pulpit.store.database import Database, Transaction, when_available
 from pulpit.store.pulp3_work import Work
 
@@ -102,6 +104,10 @@ class Reader:
             await self._in_time(outbox.check_attached(connection))
             has_session = await self._in_time(outbox.has_session(connection, self._conninfo))
             if has_session:
+                with contextlib.suppress(psycopg.Error):  # a system that cannot watch connections
+                    await self._in_time(
+                        connection.execute(NOTICE_LOST_CLIENTS.encode())
+                    )  # to release the reader's lock
                 await self._in_time(connection.execute(f"SET statement_timeout = '{STATEMENT_SECONDS}s'".encode()))
                 while not await self._in_time(outbox.become_reader(connection)):
                     self._become(State.STANDBY, "another server reads it")

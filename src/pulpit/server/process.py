@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from pulpit import logs
@@ -23,6 +24,10 @@ _WATCHDOG_PID: Final = "WATCHDOG_PID"
 _MICROSECONDS: Final = 1_000_000
 STOP_LIMIT_S: Final = 60.0
 """Seconds that a stop may take; usually it takes a few, unless a database or disk does not respond."""
+
+THREADS: Final = 64
+THREADS_LIMIT_S: Final = 0.5
+"""Seconds that a closed server waits for its threads; nobody needs any more what they do."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +63,21 @@ def _cut_off() -> None:
     """Exit although a thread is still waiting; the next start treats it as a crash, which loses nothing."""
     _log.warning("something does not answer, so the stop is cut off", extra={"action": "stop_cut_off"})
     os._exit(1)
+
+
+def provide_threads() -> None:
+    """Give the running loop enough threads, so that what needs no database never waits behind what does.
+
+    By default there are a few more than processors, and all may be waiting for a database that does not respond.
+    """
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="pulpit"))
+
+
+def abandon_threads() -> None:
+    """Exit soon, although threads may still wait for a database or disk; call it when everything is closed."""
+    left = threading.Timer(THREADS_LIMIT_S, os._exit, [os.EX_OK])
+    left.daemon = True
+    left.start()
 
 
 def fill_standard_streams() -> None:

@@ -5,7 +5,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
@@ -107,8 +107,8 @@ class _Rest(uvicorn.Server):
 @contextlib.asynccontextmanager
 async def serving(
     services: Services, listening: socket.socket, tls: ssl.SSLContext | None, stop: asyncio.Event
-) -> AsyncIterator[None]:
-    """Serve requests until the block ends, over TLS if there is a context."""
+) -> AsyncIterator[Callable[[], None]]:
+    """Serve requests until the block ends, over TLS if there is a context; yields what takes no more requests."""
     app = create_app(services)
     page = ui.install(app, services)
     config = uvicorn.Config(
@@ -130,9 +130,13 @@ async def serving(
     async with running("rest", server.serve(sockets=[listening]), stop, cancel=False) as task:
         while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has a flag and no event
             await asyncio.sleep(0.005)
-        try:
-            async with running("page", page.run(), stop):
-                yield
-        finally:
+
+        def end() -> None:
             services.announcements.end()  # waiting readers would delay the stop
             server.should_exit = True
+
+        try:
+            async with running("page", page.run(), stop):
+                yield end
+        finally:
+            end()

@@ -72,10 +72,12 @@ def serve(settings: Settings, warnings: list[str]) -> None:
     process.raise_open_files()
     with data_folder.locked(settings.data_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, ServiceManager(os.environ)))
+        process.abandon_threads()
 
 
 async def _serve(settings: Settings, manager: ServiceManager) -> None:
     stop = process.end_wanted()
+    process.provide_threads()
     async with contextlib.AsyncExitStack() as stack:
         me = data_folder.instance(settings.data_dir)
         listening = stack.enter_context(_listening(settings.server.host, settings.server.port))
@@ -124,13 +126,14 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
             readers=readers,
             pulp_api=pulp_api,
         )
-        await stack.enter_async_context(rest.serving(services, listening, incoming, stop))
+        end_requests = await stack.enter_async_context(rest.serving(services, listening, incoming, stop))
         process.collect_garbage()
         await stack.enter_async_context(running("retention", _retention(settings).run(database, system_clock), stop))
         await stack.enter_async_context(running("work", _work(startup, supervisor, scheduler, readers), stop))
         await stop.wait()
         manager.say("STOPPING=1")
         _log.info("stopping", extra={"action": "server_stopping"})
+        end_requests()
 
 
 async def _work(startup: Startup, supervisor: Supervisor, scheduler: Scheduler, readers: "Sequence[Reader]") -> None:

@@ -78,10 +78,12 @@ def work(settings: Settings, warnings: list[str]) -> None:
     process.raise_open_files()
     with data_folder.locked(settings.data_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_work(settings, ServiceManager(os.environ)))
+        process.abandon_threads()
 
 
 async def _work(settings: Settings, manager: ServiceManager) -> None:
     stop = process.end_wanted()
+    process.provide_threads()
     async with contextlib.AsyncExitStack() as stack:
         me = replace(data_folder.instance(settings.data_dir), delivers=False)
         wakeups = stack.enter_context(WakeupSocket(settings.data_dir))

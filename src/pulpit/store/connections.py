@@ -28,8 +28,25 @@ from pulpit.store.wakeups import Wakeup
 LOCK_WAIT_MS: Final = 30_000
 """How long a transaction waits for another one's lock, in milliseconds."""
 
-FROZEN_MS: Final = 600_000
-"""Milliseconds after which PostgreSQL ends an idle transaction, whose process may be suspended, to free its locks."""
+FROZEN_MS: Final = 20_000
+"""Milliseconds after which PostgreSQL ends a transaction that waits for its client, to free its locks.
+
+The client may be frozen or cut off; less than `LOCK_WAIT_MS`, so that those who wait for the locks get them.
+"""
+
+_PREPARE: Final = f"SET lock_timeout = {LOCK_WAIT_MS}; SET idle_in_transaction_session_timeout = {FROZEN_MS}"
+
+NOTICE_LOST_CLIENTS: Final = """
+SELECT set_config(name, value, false)
+FROM (VALUES ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '2'),
+    ('tcp_user_timeout', '20000'), ('client_connection_check_interval', '5000')) AS wanted (name, value)
+JOIN pg_settings USING (name)
+"""
+"""Has PostgreSQL notice within half a minute that a client has vanished, even while its statement waits for a lock.
+
+Otherwise each of its statements would get its lock in turn, and keep it for `FROZEN_MS`. Older versions lack the last
+two settings.
+"""
 
 CLIENT_OPTIONS: Final[dict[str, Any]] = {
     "application_name": "pulpit",
@@ -292,9 +309,13 @@ def _postgresql(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def prepare(raw: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
         cursor = raw.cursor()
-        cursor.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
-        cursor.execute(f"SET idle_in_transaction_session_timeout = {FROZEN_MS}")
-        cursor.close()
+        cursor.execute(_PREPARE)
         raw.commit()
+        try:
+            cursor.execute(NOTICE_LOST_CLIENTS)
+            raw.commit()
+        except engine.dialect.loaded_dbapi.Error:  # PostgreSQL on a system that cannot watch connections
+            raw.rollback()
+        cursor.close()
 
     return engine

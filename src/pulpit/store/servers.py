@@ -23,7 +23,10 @@ from pulpit.store.tasks import RUNNING
 LEASE: Final = timedelta(seconds=15)
 """How long a server holds a listener without renewal."""
 
-_POSTGRESQL_LOCK: Final = text("SELECT pg_advisory_xact_lock(7085749)")
+_POSTGRESQL_LOCK: Final = text(
+    "SELECT set_config('idle_in_transaction_session_timeout', '5000', true), pg_advisory_xact_lock(7085749)"
+)
+"""A server that is frozen or cut off while it has the lock must not keep the others from renewing their leases."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,6 +33,8 @@ LOOK_AT_OTHERS: Final = 1.0
 """The same if other servers share the database: they send no wakeups here."""
 STOP_PATIENCE: Final = 5.0
 """Seconds that workers have to end their tasks when the server stops."""
+SWEEP_PATIENCE: Final = 2.0
+"""Seconds that the stopping server waits for the database to end the tasks that they did not."""
 
 _log = logging.getLogger(__name__)
 
@@ -137,7 +139,7 @@ class Supervisor:
             worker.process.kill()
             await worker.process.wait()
         try:
-            async with asyncio.timeout(STOP_PATIENCE):
+            async with asyncio.timeout(SWEEP_PATIENCE):
                 await self._sweep(worker.name, "The server was stopped.", self.recover)
         except TimeoutError:  # the database is unavailable; the next start, or another server, ends what ran here
             _log.warning("what ran here has no end yet", extra={"action": "sweep_put_off", "worker": worker.name})

@@ -327,6 +327,32 @@ def test_a_postgresql_that_vanished_is_noticed_and_a_url_may_say_when(tmp_path: 
                 assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 10
 
 
+def test_a_server_that_freezes_while_it_renews_does_not_keep_the_others_from_it(shared: Database) -> None:
+    """PostgreSQL ends the transaction of a client that says nothing; soon enough for leases not to expire."""
+    add_listeners(shared, 1)
+    with pytest.raises(DatabaseUnavailable), shared.write() as frozen:
+        servers.renew(frozen, ONE)
+        assert renew(shared, TWO) is not None
+
+
+def test_a_client_that_vanishes_does_not_keep_its_locks(shared: Database) -> None:
+    """They are free again before those who wait for them give up, and also if it vanishes while it waits itself."""
+    with shared.read() as connection:
+        kept = {name: _setting(connection, name) for name in ("idle_in_transaction_session_timeout", "lock_timeout")}
+        watched = {
+            name: _setting(connection, name) for name in ("tcp_user_timeout", "client_connection_check_interval")
+        }
+    assert 0 < kept["idle_in_transaction_session_timeout"] < kept["lock_timeout"]
+    assert 0 < watched["client_connection_check_interval"] < watched["tcp_user_timeout"] < kept["lock_timeout"]
+
+
+def _setting(connection: sa.Connection, name: str) -> int:
+    """A setting of this session in milliseconds."""
+    shown = sa.text("SELECT setting::integer FROM pg_settings WHERE name = :name")
+    milliseconds: int = connection.execute(shown, {"name": name}).scalar_one()
+    return milliseconds
+
+
 @pytest.mark.usefixtures("cluster")  # which skips where there is no PostgreSQL
 def test_a_postgresql_that_was_restarted_a_moment_ago_costs_no_transaction(tmp_path: Path) -> None:
     """The connections that are kept have been hung up, which is seen before they are used."""

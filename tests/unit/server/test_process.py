@@ -1,4 +1,4 @@
-"""The end of a process: a stop that takes too long is cut off, with a log line."""
+"""The end of a process: a stop that takes too long is cut off, with a log line, and a thread does not hold it up."""
 
 import signal
 import subprocess
@@ -31,3 +31,21 @@ def test_a_stop_that_waits_for_what_does_not_answer_is_cut_off() -> None:
         _, said = held_up.communicate(timeout=60)
     assert held_up.returncode == 1
     assert said.count("the stop is cut off") == 1
+
+
+LEFT_BEHIND = """
+import asyncio, threading
+from pulpit.server import process
+
+async def main():
+    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+
+with asyncio.Runner() as runner:
+    runner.run(main())
+    process.abandon_threads()
+"""
+
+
+def test_a_thread_that_waits_for_what_does_not_answer_does_not_hold_up_a_stop() -> None:
+    done = subprocess.run([sys.executable, "-c", LEFT_BEHIND], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
