@@ -300,7 +300,8 @@ def _engine(url: URL) -> Engine:
 
 
 def _postgresql(url: URL) -> Engine:
-    options = {name: value for name, value in CLIENT_OPTIONS.items() if name not in url.query}
+    several = {"target_session_attrs": "read-write"} if "host" in url.query else {}
+    options = {name: value for name, value in {**CLIENT_OPTIONS, **several}.items() if name not in url.query}
     try:
         engine = create_engine(url, pool_size=8, max_overflow=32, pool_pre_ping=True, connect_args=options)
     except ModuleNotFoundError:

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self, TypeVar
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.engine import URL, make_url
@@ -127,7 +128,9 @@ class Database:
         place = self._connections.engine.url
         key = self._key
         name = (
-            str(place.database) if self.is_sqlite else f"the database {place.database} at {place.host or 'this host'}"
+            str(place.database)
+            if self.is_sqlite
+            else f"the database {place.database} at {_hosts(place) or 'this host'}"
         )
         try:
             with in_words(), self._connections.engine.connect() as connection:
@@ -224,10 +227,25 @@ def _why_not_sqlite(path: Path, cause: BaseException | None) -> str:
     return f"{path} cannot be opened ({cause})."
 
 
+def _hosts(url: URL) -> str:
+    several = url.query.get("host", ())
+    return url.host or (several if isinstance(several, str) else ", ".join(several))
+
+
+def _by_query(url: str) -> str:
+    """Name several hosts, which libpq writes `host1:5432,host2:5433`, as SQLAlchemy wants them: in the query."""
+    parts = urlsplit(url)
+    login, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return url
+    query = "&".join([*(f"host={host}" for host in hosts.split(",")), *filter(None, [parts.query])])
+    return f"{parts.scheme}://{login}{at}{parts.path}?{query}"
+
+
 def _parse(url: str) -> URL:
     """Parse a database URL; an invalid one is not quoted, because it may hold a password."""
     try:
-        parsed = make_url(url)
+        parsed = make_url(_by_query(url))
         is_usable = "@" not in (parsed.host or "")  # else part of the password became the host
     except (ArgumentError, ValueError):
         is_usable = False

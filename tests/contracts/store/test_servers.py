@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
 from pulpit.clock import system_clock
 from pulpit.errors import DatabaseUnavailable
@@ -26,6 +27,7 @@ from pulpit.tasks.completion import Completion, end
 from pulpit.tasks.recovery import LOOK_SPACING, LOOKS, SilentServers
 from pulpit.tasks.schedules import meet_slots
 from pulpit.tasks.supervisor import Supervisor
+from support.ports import free_port
 from support.postgresql import PostgreSQL, postgresql
 
 ONE = Instance(node="one", id="1", home="here")
@@ -351,6 +353,25 @@ def _setting(connection: sa.Connection, name: str) -> int:
     shown = sa.text("SELECT setting::integer FROM pg_settings WHERE name = :name")
     milliseconds: int = connection.execute(shown, {"name": name}).scalar_one()
     return milliseconds
+
+
+def test_of_several_hosts_the_one_that_accepts_writes_is_used(tmp_path: Path, cluster: PostgreSQL) -> None:
+    """One is gone, one is read-only as a standby is; each may have a port."""
+    url = make_url(cluster.fresh())
+    with postgresql() as standby:
+        engine = sa.create_engine(standby.url().replace("postgresql:", "postgresql+psycopg:"))
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text(f"CREATE DATABASE {url.database}"))
+            connection.execute(sa.text(f"ALTER USER postgres PASSWORD '{url.password}'"))
+            connection.execute(sa.text("ALTER SYSTEM SET default_transaction_read_only = on"))
+            connection.execute(sa.text("SELECT pg_reload_conf()"))
+        engine.dispose()
+        hosts = f"127.0.0.1:{free_port()},127.0.0.1:{make_url(standby.url()).port},127.0.0.1:{url.port}"
+        several = f"postgresql://{url.username}:{url.password}@{hosts}/{url.database}"
+        with WakeupSocket(tmp_path) as wakeups, closing(Database.open(tmp_path, wakeups, url=several)) as database:
+            add_listeners(database, 1)
+            with database.read() as connection:
+                assert len(listeners.every(connection)) == 1
 
 
 @pytest.mark.usefixtures("cluster")  # which skips where there is no PostgreSQL
