@@ -4,6 +4,7 @@
 nothing: once the transaction commits, the event will be delivered; if it rolls back, the event never existed.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from pulpit.clock import Clock
@@ -11,6 +12,7 @@ from pulpit.events import Event, check_event_type, encode_body, own_trace, star_
 from pulpit.ids import uuid7
 from pulpit.store import event_log
 from pulpit.store.database import Transaction
+from pulpit.store.event_log import Entry
 
 
 def fire(
@@ -41,10 +43,34 @@ def fire(
         InvalidValue: the type cannot be fired.
         StorageFull: raised by the transaction when the disk is full; nothing was written.
     """
+    told = _entry(event_type, payload, clock, call_report, repo_id, traceparent, event_id)
+    return event_log.append(tx, [told])[0]
+
+
+def fire_all(
+    tx: Transaction,
+    events: Iterable[tuple[str, dict[str, Any], str | None]],
+    *,
+    clock: Clock,
+    traceparent: str | None = None,
+) -> list[Event]:
+    """Append events to the log in their order, as `fire` does one: each has a type, a payload and its repository."""
+    told = [_entry(name, payload, clock, repo_id=repo, traceparent=traceparent) for name, payload, repo in events]
+    return event_log.append(tx, told)
+
+
+def _entry(  # noqa: PLR0917 - what `fire` is given
+    event_type: str,
+    payload: dict[str, Any],
+    clock: Clock,
+    call_report: dict[str, Any] | None = None,
+    repo_id: str | None = None,
+    traceparent: str | None = None,
+    event_id: str | None = None,
+) -> Entry:
     check_event_type(event_type)
     event_id = event_id or uuid7()
-    return event_log.append(
-        tx,
+    return Entry(
         event_id=event_id,
         event_type=event_type,
         repo_id=repo_id or payload.get("repo_id"),

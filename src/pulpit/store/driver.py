@@ -43,6 +43,25 @@ def _run(connection: Connection, runner: Any, text: str, parameters: Sequence[An
     return rows
 
 
+def execute_all(connection: Connection, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+    """Run statements that return one row each, and return the rows; several are one round trip on PostgreSQL.
+
+    Raises:
+        DBAPIError: what `execute` raises.
+    """
+    dbapi: Any = connection.dialect.loaded_dbapi
+    run = execute if connection.dialect.name == "sqlite" else execute_often
+    if run is execute or len(statements) == 1 or not dbapi.Pipeline.is_supported():
+        return [row for text, parameters in statements for row in run(connection, text, parameters)]
+    driver: Any = connection.connection.dbapi_connection
+    try:
+        with driver.pipeline():
+            cursors = [driver.execute(text, parameters) for text, parameters in statements]
+            return [cursor.fetchone() for cursor in cursors]
+    except dbapi.Error as error:
+        raise _told(connection, statements[0][0], error) from error
+
+
 def commit(connection: Connection) -> None:
     """Commit a transaction that was begun on the driver; raises what `execute` raises."""
     driver: Any = connection.connection.dbapi_connection

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, upd
 from pulpit.events import Event
 from pulpit.store.columns import read_time, stored_time
 from pulpit.store.database import Transaction
-from pulpit.store.driver import execute, execute_often, inserting
+from pulpit.store.driver import execute, execute_all, inserting
 from pulpit.store.schema import dead_letters, events, idempotency_keys, listeners
 
 SCANNED_AT_ONCE: Final = 20_000
@@ -77,35 +77,42 @@ def lock(tx: Transaction) -> None:
         execute(tx.connection, _POSTGRESQL_LOCK)
 
 
-def append(
-    tx: Transaction,
-    *,
-    event_id: str,
-    event_type: str,
-    repo_id: str | None,
-    result: str | None,
-    occurred_at: datetime,
-    traceparent: str,
-    body: str,
-    counted: bool,
-) -> Event:
-    """Append one event to the log; it exists if and only if the transaction commits.
+class Entry(NamedTuple):
+    """What the log does not know of an event that is to be appended."""
 
-    A counted event draws the next number of its repository.
+    event_id: str
+    event_type: str
+    repo_id: str | None
+    result: str | None
+    occurred_at: datetime
+    traceparent: str
+    body: str
+    counted: bool
+    """Whether it draws the next number of its repository."""
+
+
+def append(tx: Transaction, entries: Sequence[Entry]) -> list[Event]:
+    """Append events to the log; they exist if and only if the transaction commits.
+
+    On PostgreSQL many cost one round trip, during which nobody else can write to the log.
     """
-    row = (event_id, event_type, repo_id, result, stored_time(occurred_at), traceparent, body)
-    is_counted = counted and repo_id is not None
-    if tx.connection.dialect.name == "sqlite":
-        if is_counted:
-            rows = execute(tx.connection, _SQLITE_COUNT_AND_APPEND, (*row, repo_id))
-        else:
-            rows = execute(tx.connection, _SQLITE_APPEND, row)
-    else:
-        rows = execute_often(tx.connection, _POSTGRESQL_COUNT_AND_APPEND if is_counted else _POSTGRESQL_APPEND, row)
-    [(number, repo_number)] = rows
-    event = Event(number, event_id, event_type, repo_id, repo_number, result, occurred_at, traceparent, body)
-    tx.events.append(event)
-    return event
+    statements = [_appending(tx.connection, entry) for entry in entries]
+    rows = execute_all(tx.connection, statements)
+    appended = [
+        Event(number, entry.event_id, entry.event_type, entry.repo_id, repo_number, *entry[3:7])
+        for entry, (number, repo_number) in zip(entries, rows, strict=True)
+    ]
+    tx.events += appended
+    return appended
+
+
+def _appending(connection: Connection, entry: Entry) -> tuple[str, Sequence[Any]]:
+    """Return the statement that appends an event, and its parameters."""
+    row = (*entry[:4], stored_time(entry.occurred_at), entry.traceparent, entry.body)
+    is_counted = entry.counted and entry.repo_id is not None
+    if connection.dialect.name == "sqlite":
+        return (_SQLITE_COUNT_AND_APPEND, (*row, entry.repo_id)) if is_counted else (_SQLITE_APPEND, row)
+    return _POSTGRESQL_COUNT_AND_APPEND if is_counted else _POSTGRESQL_APPEND, row
 
 
 def head(connection: Connection) -> int:

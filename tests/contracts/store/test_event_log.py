@@ -9,7 +9,7 @@ import pytest
 
 from pulpit.clock import system_clock
 from pulpit.errors import InvalidValue
-from pulpit.fire import fire
+from pulpit.fire import fire, fire_all
 from pulpit.store import dead_letters, event_log, listeners
 from pulpit.store.database import Database
 from pulpit.store.dead_letters import NewDeadLetter
@@ -34,6 +34,27 @@ def test_what_is_rolled_back_never_happened_and_leaves_no_hole_in_the_repository
         raise ZeroDivisionError
     fire_one(database)
     assert [event.repo_number for event in log(database)] == [1, 2]
+
+
+def test_many_at_once_are_numbered_as_one_by_one(database: Database) -> None:
+    """Types that `*` matches draw numbers of their repository, others do not; what is rolled back leaves no hole."""
+    many: list[tuple[str, dict[str, Any], str | None]] = [
+        ("ci.build" if number % 3 else "repo.sync.start", {"n": number}, "zoo" if number % 2 else "farm")
+        for number in range(60)
+    ]
+    with pytest.raises(ZeroDivisionError), database.write() as tx:
+        fire_all(tx, many, clock=system_clock)
+        raise ZeroDivisionError
+    with database.write() as tx:
+        fired = fire_all(tx, many, clock=system_clock)
+        assert fire_all(tx, [], clock=system_clock) == []
+        last = fire(tx, "repo.sync.start", {"repo_id": "zoo"}, clock=system_clock)
+    assert log(database) == [*fired, last]
+    assert [event.payload["n"] for event in fired] == list(range(60))
+    for repo_id in ("zoo", "farm"):
+        counted = [event.repo_number for event in fired if event.repo_id == repo_id and event.event_type != "ci.build"]
+        assert counted == list(range(1, 11))
+    assert last.repo_number == 11
 
 
 def test_a_transaction_of_one_statement_and_a_read_leave_the_next_one_whole(database: Database) -> None:

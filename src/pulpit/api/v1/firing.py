@@ -19,7 +19,7 @@ from pulpit.api.services import CREATED, Allowed, Asking, Provided, Services, re
 from pulpit.api.v1.models import NewEvent, NumbersOfEvents
 from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, PermissionDenied, RequestTooLarge
 from pulpit.events import OWN_ROOTS, PULP_TYPES, check_event_type
-from pulpit.fire import fire
+from pulpit.fire import fire_all
 from pulpit.store import event_log
 from pulpit.store.event_log import LONGEST_KEY
 
@@ -137,11 +137,8 @@ def fire_events(
             if before.request_digest != digest:
                 raise ConflictingOperation("This Idempotency-Key was used for another request.")
             return Fired(numbers=before.answer, before=True)
-        numbers = []
-        for event in events:
-            repo_id = event.repo_id
-            fired = fire(tx, event.event_type, event.payload, clock=services.clock, repo_id=repo_id, traceparent=trace)
-            numbers.append(fired.number)
+        told = [(event.event_type, event.payload, event.repo_id) for event in events]
+        numbers = [event.number for event in fire_all(tx, told, clock=services.clock, traceparent=trace)]
         if key:
             event_log.note_answer(tx, key, numbers)
     return Fired(numbers=numbers, before=False)
