@@ -17,6 +17,7 @@ from pulpit.amqp.amqp10.types import (
     DECODE_ERROR,
     FRAME_TOO_SMALL,
     INVALID_FIELD,
+    NOT_FOUND,
     TOO_LARGE,
     Accepted,
     Condition,
@@ -206,6 +207,8 @@ class _Notifier:
             case Rejected(condition):
                 reason = f"The broker rejected the message{f': {condition}' if condition else ''}."
                 hopeless = condition is not None and condition.name in HOPELESS
+                if condition is not None and condition.name == NOT_FOUND:
+                    link.sender.close()  # RabbitMQ 4 keeps the link to a deleted exchange; a new one creates it
                 return Refused(reason=reason) if hopeless else Retry(reason=reason)
             case Released() | Modified():
                 return Retry(reason=f"The broker did not take the message ({type(answer).__name__.lower()}).")
