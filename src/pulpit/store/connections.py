@@ -74,6 +74,8 @@ If that server was restarted, it has closed the connection, which shows without 
 _UNAVAILABLE: Final = (OperationalError, InterfaceError, InternalError)
 """Also PostgreSQL's: a lost connection, a server that stops or is read-only, a deadlock, a lock timeout."""
 _FULL: Final = ("disk is full", "disk I/O error", "No space left on device", "could not extend file")
+_POOLED: Final = ("26000", "42P05")
+"""PostgreSQL's SQLSTATEs for a prepared statement that is missing or there already: another session was given."""
 
 
 class Connections:
@@ -265,6 +267,10 @@ def _told(error: DBAPIError | PoolTimeout) -> Exception:
     """Return a `PulpitError` for an error that is not the statement's fault, and any other unchanged."""
     if isinstance(error, PoolTimeout):
         return DatabaseUnavailable("All connections to the database are in use; try again.")
+    if getattr(error.orig, "sqlstate", None) in _POOLED:
+        return DatabaseUnavailable(
+            "The pool before the database works by transactions; set it to work by sessions (pgbouncer: pool_mode)."
+        )
     if any(sign in str(error.orig) for sign in _FULL):
         return StorageFull("The disk of the database is full; make room and try again.")
     if isinstance(error, _UNAVAILABLE) or type(error) is DatabaseError:  # the latter: a damaged SQLite file
