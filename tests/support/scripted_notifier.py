@@ -33,6 +33,8 @@ class Story:
         self.answer: Callable[[Event], Outcome | Awaitable[Outcome]] = lambda _: DELIVERED
         self.gate: asyncio.Event | None = None
         self.waiting = 0
+        self.closed: list[str] = []
+        """Who handed over no more, in order."""
 
     def numbers(self, name: str = "one") -> list[int]:
         return [number for who, number in self.handed if who == name]
@@ -71,7 +73,7 @@ class Teller:
         return {"number": event.number}
 
     async def close(self) -> None:
-        pass
+        self._story.closed.append(self._name)
 
 
 class Engine:

@@ -227,10 +227,13 @@ class Dispatcher:
             if listener.revision != revisions.get(listener_id)
         ]
         await asyncio.gather(*(self._stop(listener_id) for listener_id in stale))
-        current = await when_available(lambda: self._read_listeners(changed))
-        replayed = [listener for listener in current if listener.replay_from is not None]
-        if stale or replayed:
+        if stale:
             await self._writer.flush()
+        current = await when_available(lambda: self._read_listeners(changed))
+        # A replay may be requested at any moment; that of a listener whose cursor runs is another change.
+        while replayed := [
+            listener for listener in current if listener.replay_from is not None and listener.id not in self._cursors
+        ]:
             await self._writer.go_back(replayed)
             current = await when_available(lambda: self._read_listeners(changed))
         for number, listener in enumerate(current, 1):
@@ -238,7 +241,7 @@ class Dispatcher:
                 self._start(listener)
             if number % WOKEN_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        self._known = revisions | {listener.id: listener.revision for listener in current}
+        self._known = revisions
 
     def _start(self, listener: Listener) -> None:
         if listener.notifier_type_id not in self._types:  # its events fail with the reason

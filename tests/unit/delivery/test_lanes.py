@@ -210,7 +210,7 @@ def test_a_replay_repeats_what_it_is_about_and_keeps_what_is_held_before_it(
             await until(lambda: engine.state(listener_id).attempts > 1 and engine.state(listener_id).position == 2)
             with engine.database.write() as tx:
                 listeners.pause(tx, listener_id)
-            await asyncio.sleep(0.3)
+            await until(lambda: engine.story.closed == ["one"])
             engine.story.handed.clear()
             engine.story.answer = lambda _: DELIVERED
             with engine.database.write() as tx:
