@@ -11,7 +11,8 @@ import pika
 import pytest
 
 from pulpit.amqp.address import parse_all
-from pulpit.amqp.amqp091.publisher import Outgoing, Publisher
+from pulpit.amqp.amqp091.confirm_channel import Outgoing
+from pulpit.amqp.amqp091.publisher import Publisher
 from pulpit.delivery.notifiers.amqp091 import Amqp091
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry
 from pulpit.errors import InvalidValue

@@ -14,7 +14,7 @@ import uvloop
 from sqlalchemy import Connection
 
 from pulpit import __version__
-from pulpit.amqp.amqp091.publisher import BrokerUnavailable
+from pulpit.amqp import BrokerUnavailable
 from pulpit.clock import system_clock
 from pulpit.delivery.notifiers.kinds import OURS, Registered, unusable
 from pulpit.delivery.notifiers.port import Surroundings

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
-from pulpit.amqp.amqp091.publisher import BrokerUnavailable
+from pulpit.amqp import BrokerUnavailable
 from pulpit.api.app import create_app
 from pulpit.api.protocol import BoundedHttp, CertifiedHttp
 from pulpit.api.services import Services, Worker

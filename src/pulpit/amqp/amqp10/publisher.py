@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pulpit.amqp import RESERVED_PREFIX
+from pulpit.amqp import RESERVED_PREFIX, BrokerUnavailable
 from pulpit.amqp.address import BrokerAddress
 from pulpit.amqp.amqp091 import publisher as amqp091
-from pulpit.amqp.amqp091.publisher import BrokerUnavailable
 from pulpit.amqp.amqp10.client import ClientSettings, Connection, connect
 from pulpit.amqp.amqp10.client_links import ClientSender
 from pulpit.amqp.amqp10.profiles import PROFILES, Creation, Profile, recognised

@@ -11,7 +11,9 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
 
-from pulpit.amqp.amqp091.publisher import BrokerUnavailable, ConfirmChannel, Outgoing, Publisher
+from pulpit.amqp import BrokerUnavailable
+from pulpit.amqp.amqp091.confirm_channel import ConfirmChannel, Outgoing
+from pulpit.amqp.amqp091.publisher import Publisher
 from pulpit.delivery.notifiers.amqp091_message import MessageWriter, properties
 from pulpit.delivery.notifiers.amqp_listener import PACE, Format, Upkeep, check_config, delivered, routing_key
 from pulpit.delivery.notifiers.port import DELIVERED, Notifier, Outcome, Retry

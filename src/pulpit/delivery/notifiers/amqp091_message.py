@@ -12,7 +12,7 @@ from typing import Final
 from pika.spec import BasicProperties
 
 from pulpit.amqp.amqp091 import tables
-from pulpit.amqp.amqp091.publisher import Outgoing
+from pulpit.amqp.amqp091.confirm_channel import Outgoing
 from pulpit.clock import iso_micro
 from pulpit.delivery.headers import attributes
 from pulpit.delivery.notifiers.amqp_listener import APP_ID, LONGEST_KEY, PERSISTENT, Format, delivered, routing_key

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from pulpit.amqp.amqp091.publisher import BrokerUnavailable
+from pulpit.amqp import BrokerUnavailable
 from pulpit.amqp.amqp10 import message as codec
 from pulpit.amqp.amqp10.profiles import PLAIN, Profile
 from pulpit.amqp.amqp10.publisher import ExchangeLink, Publisher
