@@ -43,8 +43,8 @@ def fire(
         InvalidValue: the type cannot be fired.
         StorageFull: raised by the transaction when the disk is full; nothing was written.
     """
-    told = _entry(event_type, payload, clock, call_report, repo_id, traceparent, event_id)
-    return event_log.append(tx, [told])[0]
+    entry = _entry(event_type, payload, clock, call_report, repo_id, traceparent, event_id)
+    return event_log.append(tx, [entry])[0]
 
 
 def fire_all(
@@ -55,8 +55,8 @@ def fire_all(
     traceparent: str | None = None,
 ) -> list[Event]:
     """Append events to the log in their order, as `fire` does one: each has a type, a payload and its repository."""
-    told = [_entry(name, payload, clock, repo_id=repo, traceparent=traceparent) for name, payload, repo in events]
-    return event_log.append(tx, told)
+    entries = [_entry(name, payload, clock, repo_id=repo, traceparent=traceparent) for name, payload, repo in events]
+    return event_log.append(tx, entries)
 
 
 def _entry(  # noqa: PLR0917 - what `fire` is given
