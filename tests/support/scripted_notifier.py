@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -112,12 +112,18 @@ class Engine:
             monotonic=lambda: self.monotonic(),  # noqa: PLW0108 - so does this
         )
         with self._wakeups.handled_by(dispatcher.wakeup_handlers):
-            task = asyncio.create_task(dispatcher.run())
-            try:
+            async with running(dispatcher):
                 yield
-            finally:
-                task.cancel()
-                await asyncio.wait({task})
+
+
+@contextlib.asynccontextmanager
+async def running(dispatcher: Dispatcher) -> AsyncIterator[None]:
+    task = asyncio.create_task(dispatcher.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:

@@ -10,9 +10,11 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
+
+import uvloop
 
 from pulpit import logs
 from pulpit.settings import Settings
@@ -27,7 +29,7 @@ STOP_LIMIT_S: Final = 60.0
 
 THREADS: Final = 64
 THREADS_LIMIT_S: Final = 0.5
-"""Seconds that a closed server waits for its threads; nobody needs any more what they do."""
+"""Seconds that a closed server waits for its threads."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,19 +67,25 @@ def _cut_off() -> None:
     os._exit(1)
 
 
-def provide_threads() -> None:
-    """Give the running loop enough threads, so that what needs no database never waits behind what does.
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a server on an event loop of its own until it ends, and leave soon after everything is closed.
+
+    Threads may then still wait for a database or disk that does not respond; nobody needs any more what they do.
+    """
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_with_threads(work))
+        left = threading.Timer(THREADS_LIMIT_S, os._exit, [os.EX_OK])
+        left.daemon = True
+        left.start()
+
+
+async def _with_threads(work: Awaitable[None]) -> None:
+    """Give the loop enough threads, so that what needs no database never waits behind what does.
 
     By default there are a few more than processors, and all may be waiting for a database that does not respond.
     """
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="pulpit"))
-
-
-def abandon_threads() -> None:
-    """Exit soon, although threads may still wait for a database or disk; call it when everything is closed."""
-    left = threading.Timer(THREADS_LIMIT_S, os._exit, [os.EX_OK])
-    left.daemon = True
-    left.start()
+    await work
 
 
 def fill_standard_streams() -> None:

@@ -20,8 +20,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import uvloop
-
 from pulpit.amqp.address import TRANSPORTS, BrokerAddress
 from pulpit.broker.server import Broker
 from pulpit.clock import system_clock
@@ -70,14 +68,12 @@ def serve(settings: Settings, warnings: list[str]) -> None:
     process.begin(settings, warnings)
     data_folder.prepare(settings.data_dir)
     process.raise_open_files()
-    with data_folder.locked(settings.data_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, ServiceManager(os.environ)))
-        process.abandon_threads()
+    with data_folder.locked(settings.data_dir):
+        process.run(_serve(settings, ServiceManager(os.environ)))
 
 
 async def _serve(settings: Settings, manager: ServiceManager) -> None:
     stop = process.end_wanted()
-    process.provide_threads()
     async with contextlib.AsyncExitStack() as stack:
         me = data_folder.instance(settings.data_dir)
         listening = stack.enter_context(_listening(settings.server.host, settings.server.port))

@@ -8,8 +8,6 @@ from collections.abc import Coroutine
 from dataclasses import asdict, replace
 from typing import Any, Final
 
-import uvloop
-
 from pulpit.clock import system_clock
 from pulpit.content.rpm.signing import Signer
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
@@ -76,14 +74,12 @@ def work(settings: Settings, warnings: list[str]) -> None:
         raise ConfigurationError("[storage] url", "workers without a server need the storage of their servers.")
     data_folder.prepare(settings.data_dir)
     process.raise_open_files()
-    with data_folder.locked(settings.data_dir), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_work(settings, ServiceManager(os.environ)))
-        process.abandon_threads()
+    with data_folder.locked(settings.data_dir):
+        process.run(_work(settings, ServiceManager(os.environ)))
 
 
 async def _work(settings: Settings, manager: ServiceManager) -> None:
     stop = process.end_wanted()
-    process.provide_threads()
     async with contextlib.AsyncExitStack() as stack:
         me = replace(data_folder.instance(settings.data_dir), delivers=False)
         wakeups = stack.enter_context(WakeupSocket(settings.data_dir))

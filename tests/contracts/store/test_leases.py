@@ -1,8 +1,8 @@
 """A server that was frozen or cut off delivers nothing of what another one has taken over, and goes on behind it."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,21 +20,15 @@ from pulpit.store.database import Database
 from pulpit.store.servers import Instance
 from pulpit.store.wakeups import WakeupSocket
 from support.postgresql import PostgreSQL
-from support.scripted_notifier import Story, until
+from support.scripted_notifier import Story, running, until
 
 ONE = Instance(node="one", id="1", home="here")
 HOUR = timedelta(hours=1)
 
 
-@contextlib.asynccontextmanager
-async def delivering(database: Database, story: Story, clock: Callable[[], float]) -> AsyncIterator[None]:
+def delivering(database: Database, story: Story, clock: Callable[[], float]) -> AbstractAsyncContextManager[None]:
     dispatcher = Dispatcher(database, NotifierTypes({"story": story}), system_clock, me=ONE, since_boot=clock)
-    task = asyncio.create_task(dispatcher.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
+    return running(dispatcher)
 
 
 def fire_some(database: Database, count: int) -> list[int]:

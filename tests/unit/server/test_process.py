@@ -40,9 +40,7 @@ from pulpit.server import process
 async def main():
     asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
 
-with asyncio.Runner() as runner:
-    runner.run(main())
-    process.abandon_threads()
+process.run(main())
 """
 
 
