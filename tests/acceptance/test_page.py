@@ -5,6 +5,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import urllib.error
@@ -135,10 +136,12 @@ def test_the_story_of_the_seed(admin: System) -> None:
     browser.until_text("delivered")
     assert "event.test" in browser.one("#trial").text
     admin.picture("listener-test")
-    admin.open("/?type=repo.*.*")
+    repo_id = f"story-{secrets.token_hex(3)}"  # a second try meets nothing of the first
+    admin.server.create_iso(repo_id, admin.upstream.url)
+    admin.open(f"/?type=repo.*.*&repo={repo_id}")
     browser.until_text("live")
-    with subscribed(admin.broker.url, "pulp", queue="ci") as queue:
-        admin.server.ended(admin.server.sync("files"))
+    with subscribed(admin.broker.url, "pulp", queue=repo_id) as queue:
+        admin.server.ended(admin.server.sync(repo_id))
         queue.wait_for(4)
     browser.until_text("repo.publish.finish")
     assert types(browser)[:4] == ["repo.publish.finish", "repo.publish.start", "repo.sync.finish", "repo.sync.start"]

@@ -11,7 +11,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from support.waiting import until
+from support.waiting import PATIENCE, until
 
 _FLAGS = (
     "--headless",
@@ -61,7 +61,7 @@ class Browser:
         """What can be read on the page."""
         return str(self.run("return document.body.innerText"))
 
-    def until_text(self, wanted: str, *, seconds: float = 30) -> None:
+    def until_text(self, wanted: str, *, seconds: float = PATIENCE) -> None:
         until(lambda: wanted in self.text, what=f"{wanted!r} on {self.driver.current_url}", seconds=seconds)
 
     def reload_until_text(self, wanted: str) -> None:

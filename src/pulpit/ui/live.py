@@ -100,7 +100,7 @@ class Live:
         """The log has been read up to here; -1 before the first page."""
         self._lost = 0
         """Events up to this number were skipped unread, because there were too many."""
-        self._tick: asyncio.Event = asyncio.Event()
+        self._tick = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
         self._rows: Final[OrderedDict[int, str]] = OrderedDict()
         self._panels = ""
@@ -144,6 +144,7 @@ class Live:
             loop = asyncio.get_running_loop()
             asked_at = loop.time()
             while not self._services.announcements.over:
+                tick = self._tick
                 if loop.time() - asked_at >= HEARTBEAT_S:
                     asked_at = loop.time()
                     if not await asyncio.to_thread(may_continue):
@@ -158,7 +159,7 @@ class Live:
                     yield update.message
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(HEARTBEAT_S):
-                        await self._tick.wait()
+                        await tick.wait()
                     continue
                 yield ": still here\n\n"
         finally:
@@ -204,12 +205,16 @@ class Live:
                     self._panels = _message("panels", {"html": html})
                 panels_at = begun + max(PANELS_S, LEAST_REST * (loop.time() - looked))
             self._updates_of_tick.clear()
-            tick, self._tick = self._tick, asyncio.Event()
-            tick.set()
+            self._wake_pages()
             rest = max(TICK_S, min(LEAST_REST * (looked - begun), LONGEST_REST_S))
             if await self._services.announcements.wait(ticket, PANELS_S):
                 await asyncio.sleep(max(0.0, begun + rest - loop.time()))
-        self._tick.set()  # the server stops: waiting pages must notice
+        self._wake_pages()  # if the server stops, they must notice
+
+    def _wake_pages(self) -> None:
+        """End this tick, and begin the next: an event that stayed set would let a page run without ever waiting."""
+        tick, self._tick = self._tick, asyncio.Event()
+        tick.set()
 
     def _look(self, seen: int) -> tuple[int, list[Outline], int]:
         """Return the last number, the newest outlines after `seen`, and up to which number outlines were skipped."""

@@ -256,7 +256,9 @@ async def stream(
             for event in found.events:
                 data = event_document(event).model_dump_json()  # contains no line breaks
                 yield f"id: {event.number}\nevent: {event.event_type}\ndata: {data}\n\n"
-            if not found.events and through >= head and not await services.announcements.wait(ticket, HEARTBEAT):
+            if found.events or through < head:
+                continue
+            if not await services.announcements.wait(ticket, HEARTBEAT) and not services.announcements.over:
                 yield ": still here\n\n"
 
 
