@@ -72,6 +72,7 @@ class Supervisor:
     """Repairs what a task of a dead worker left behind."""
     _workers: dict[str, _Worker] = field(init=False, default_factory=dict)
     _woken: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _insisting: set[asyncio.Task[None]] = field(init=False, default_factory=set)
     _silent: SilentServers = field(init=False, default_factory=SilentServers)
 
     @property
@@ -98,8 +99,8 @@ class Supervisor:
                     async with asyncio.timeout(LOOK_AROUND if self.database.is_sqlite else LOOK_AT_OTHERS):
                         await self._woken.wait()
         finally:
-            for place in places:
-                place.cancel()
+            for ending in (*places, *self._insisting):
+                ending.cancel()
             await asyncio.gather(*places, return_exceptions=True)
 
     async def _keep(self, place: int) -> None:
@@ -150,7 +151,9 @@ class Supervisor:
             if worker and task.cancel_requested and task.id not in worker.told_to_cancel:
                 worker.told_to_cancel.add(task.id)
                 worker.tell(f"cancel {task.id}")
-                asyncio.get_running_loop().call_later(self.stop_timeout, self._insist, worker, task.id)
+                insisting = asyncio.create_task(self._insist(worker, task.id))
+                self._insisting.add(insisting)
+                insisting.add_done_callback(self._insisting.discard)
 
     async def _sweep(self, worker_pattern: str, reason: str, recover: Callable[[tasks.Task], None]) -> None:
         most = self.briefing.get("most_changes", MOST_CHANGES)
@@ -178,9 +181,11 @@ class Supervisor:
             await self._sweep(f"@{node}", reason, lambda _: None)  # its data folder is not ours
             await when_available(partial(strike_off, node))  # last: if this server dies, another retries
 
-    def _insist(self, worker: _Worker, task_id: str) -> None:
+    async def _insist(self, worker: _Worker, task_id: str) -> None:
         """Kill a worker that does not stop a cancelled task."""
-        if worker.name in self._workers and any(task.id == task_id for task in self._running()):
+        await asyncio.sleep(self.stop_timeout)
+        running = await when_available(self._running)
+        if worker.name in self._workers and any(task.id == task_id for task in running):
             _log.error("worker does not stop", extra={"action": "worker_killed", "worker": worker.name})
             with contextlib.suppress(ProcessLookupError):
                 worker.process.kill()

@@ -1,5 +1,6 @@
 """Listeners: the state of each, and every operation on them, by the functions of the REST API."""
 
+import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -132,7 +133,7 @@ def replay(visit: Visit) -> Response:
 async def test(visit: Visit) -> Response:
     """Send a test event and show the request and the response."""
     trial = await v1.test_listener(visit.path("id"), visit.services)
-    return _page(visit, trial={**asdict(trial), "request": dict(trial.request)})
+    return await asyncio.to_thread(_page, visit, trial={**asdict(trial), "request": dict(trial.request)})
 
 
 def delete(visit: Visit) -> Response:
