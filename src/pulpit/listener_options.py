@@ -353,6 +353,11 @@ HTTP: Final = ListenerKind(
             label="Authorities to trust",
         ),
         Option(
+            name="client_cert_path",
+            help="Certificate that the receiver asks for, with its key: a path on the server.",
+            label="Client certificate",
+        ),
+        Option(
             name="proxy",
             help="Proxy to go through; none goes past the server's own.",
             metavar="URL",

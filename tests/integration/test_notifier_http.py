@@ -1,9 +1,12 @@
 """The http notifier against real receivers on loopback."""
 
+import contextlib
 import shutil
 import socket
 import ssl
 import subprocess
+import threading
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,14 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 from pulpit import __version__
+from pulpit.clock import system_clock
 from pulpit.delivery import headers as event_headers
+from pulpit.delivery.notifiers.http import Http
 from pulpit.delivery.notifiers.http_connections import LONGEST_ANSWER
 from pulpit.delivery.notifiers.port import Delivered, Gone, Outcome, Refused, Retry
 from pulpit.net.addresses import parse_networks
 from support.made_events import event
-from support.webhooks import Call, Sink, notifier, outcome, raw, run, sink
+from support.webhooks import LOOPBACK, Call, Sink, notifier, outcome, raw, run, sink
 
 
 def test_posts_the_body_with_all_headers() -> None:
@@ -420,6 +425,116 @@ def test_tls_with_something_else_and_a_lost_ca_file_are_named(tmp_path: Path) ->
             lost = await outcome(url, ca_path=str(tmp_path / "none.pem"))
             assert isinstance(lost, Retry)
             assert lost.reason == f"ca_path {tmp_path}/none.pem cannot be used (No such file or directory)."
+
+    run(story)
+
+
+@contextlib.contextmanager
+def asking_for_certificates(authority: trustme.CA, version: ssl.TLSVersion) -> Iterator[str]:
+    """A receiver that takes events only from clients with a certificate of the authority, and tells others why not."""
+    context = server_side(authority, "localhost")
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.minimum_version = context.maximum_version = version
+
+    def answer(line: ssl.SSLSocket) -> None:
+        try:
+            line.do_handshake()
+            line.recv(65536)
+            line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        except ssl.SSLError:
+            line.shutdown(socket.SHUT_WR)
+            while line.recv(65536):  # closing before would overtake the alert
+                pass
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                line = context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+                with line, contextlib.suppress(OSError):
+                    answer(line)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        try:
+            yield f"https://localhost:{listening.getsockname()[1]}"
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            serving.join(60)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_receiver_that_asks_for_a_certificate_gets_the_listeners(
+    authority: trustme.CA, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    paths = {name: tmp_path / f"{name}.pem" for name in ("ca", "ours", "strangers")}
+    authority.cert_pem.write_to_path(str(paths["ca"]))
+    for name, of in (("ours", authority), ("strangers", trustme.CA())):
+        of.issue_cert("pulpit.example").private_key_and_cert_chain_pem.write_to_path(str(paths[name]))
+        paths[name].chmod(0o600)
+    ca = str(paths["ca"])
+
+    async def story(url: str) -> None:
+        assert isinstance(await outcome(url, ca_path=ca, client_cert_path=str(paths["ours"])), Delivered)
+        without, stranger, lost = (
+            await outcome(url, ca_path=ca),
+            await outcome(url, ca_path=ca, client_cert_path=str(paths["strangers"])),
+            await outcome(url, ca_path=ca, client_cert_path=str(tmp_path / "none.pem")),
+        )
+        assert isinstance(without, Retry)
+        assert without.reason.startswith(f"TLS with {url} failed (")
+        assert without.reason.endswith("); it may want a client certificate (client_cert_path).")
+        assert isinstance(stranger, Retry)
+        assert stranger.reason == f"TLS with {url} failed (unknown ca)."
+        assert isinstance(lost, Retry)
+        assert lost.reason.startswith(f"client_cert_path {tmp_path}/none.pem cannot be used (")
+
+    with asking_for_certificates(authority, version) as url:
+        run(lambda: story(url))
+
+
+def test_a_client_certificate_is_for_the_listeners_own_receiver_alone(authority: trustme.CA, tmp_path: Path) -> None:
+    ca, ours = tmp_path / "ca.pem", tmp_path / "ours.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    authority.issue_cert("pulpit.example").private_key_and_cert_chain_pem.write_to_path(str(ours))
+    ours.chmod(0o600)
+
+    async def story(elsewhere: str) -> None:
+        async with sink(server_side(authority, "localhost")) as far:
+            far.says(307, headers={"Location": elsewhere})
+            failed = await outcome(far.url, ca_path=str(ca), client_cert_path=str(ours), redirects=True)
+            assert isinstance(failed, Retry)
+            assert failed.reason.startswith(f"TLS with {elsewhere} failed (certificate required)")
+
+    with asking_for_certificates(authority, ssl.TLSVersion.TLSv1_3) as url:
+        run(lambda: story(url))
+
+
+def test_a_connection_made_with_a_certificate_is_not_used_for_listeners_without(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
+    ca, ours = tmp_path / "ca.pem", tmp_path / "ours.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    authority.issue_cert("pulpit.example").private_key_and_cert_chain_pem.write_to_path(str(ours))
+    context = server_side(authority, "localhost")
+    authority.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    async def story() -> None:
+        async with sink(context) as far:
+            kind = Http(system_clock, allow=LOOPBACK, source="/pulpit/test")
+            trusted = {"url": far.url, "ca_path": str(ca)}
+            listeners = [kind.open({**trusted, "client_cert_path": str(ours)}), kind.open(trusted)]
+            try:
+                assert [type((await listener.deliver([event()]))[0]) for listener in listeners] == [Delivered, Retry]
+                assert [type((await listener.deliver([event()]))[0]) for listener in listeners] == [Delivered, Retry]
+            finally:
+                for listener in listeners:
+                    await listener.close()
+                await kind.close()
+            assert len({call.peer for call in far.calls}) == 1, "the connection was kept"
 
     run(story)
 

@@ -103,6 +103,8 @@ def test_accepts(config: dict[str, Any]) -> None:
         ({"old_secret": SECRET}, "beside a secret"),
         ({"ca_path": "ca.pem"}, "absolute"),
         ({"ca_path": "/nowhere/ca.pem"}, "No such file"),
+        ({"client_cert_path": "client.pem"}, "absolute"),
+        ({"client_cert_path": "/nowhere/client.pem"}, "client_cert_path"),
         ({"timeout": 0}, "1 to 60"),
         ({"timeout": 61}, "1 to 60"),
         ({"timeout": "soon"}, "1 to 60"),

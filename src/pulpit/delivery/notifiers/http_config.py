@@ -19,7 +19,7 @@ from pulpit.errors import ConfigurationError, InvalidValue
 from pulpit.intervals import span_seconds
 from pulpit.listener_options import HTTP
 from pulpit.net.addresses import ForbiddenAddress, WebhookGuard
-from pulpit.net.tls import client_context
+from pulpit.net.tls import CertificateFiles, client_context
 from pulpit.net.urls import LONGEST_URL, http_url
 
 DEFAULT_TIMEOUT: Final = 15
@@ -88,6 +88,8 @@ class Hook:
     batch: Batch | None
     """`None` posts each event separately."""
     ca_path: str
+    client_cert_path: str
+    """The certificate that the receiver asks for, with its key; empty for none."""
     timeout: int
     redirects: bool
     proxy: Proxy | None
@@ -111,6 +113,10 @@ def check(config: Mapping[str, Any], guard: WebhookGuard) -> None:
             guard.check(hook.proxy.url.raw_host or "")
         if hook.ca_path:
             client_context(hook.ca_path)
+        if hook.client_cert_path:
+            client_certificate(hook.client_cert_path).check()
+    except ConfigurationError as error:
+        raise _invalid(str(error).rstrip(".")) from None
     except ForbiddenAddress as error:
         raise _invalid(f"{key}: {error.strerror}") from None
     except OSError as error:
@@ -130,9 +136,6 @@ def read(config: Mapping[str, Any]) -> Hook:
         if any(name.lower() == "authorization" for name in headers):
             raise _invalid("headers: Authorization comes from username and password here; leave one of them out")
         headers["Authorization"] = f"Basic {login}"
-    ca_path = _text("ca_path", config.get("ca_path"), LONGEST_URL)
-    if ca_path and not Path(ca_path).is_absolute():
-        raise _invalid("ca_path must be an absolute path on the server")
     redirects = config.get("redirects")
     if redirects is not None and not isinstance(redirects, bool):
         raise _invalid("redirects must be true or false")
@@ -156,13 +159,19 @@ def read(config: Mapping[str, Any]) -> Hook:
         template=template,
         content_type=content_type,
         batch=batch,
-        ca_path=ca_path,
+        ca_path=_path("ca_path", config),
+        client_cert_path=_path("client_cert_path", config),
         timeout=_whole("timeout", config.get("timeout"), otherwise=DEFAULT_TIMEOUT, most=LONGEST_TIMEOUT),
         redirects=bool(redirects),
         proxy=_proxy(config),
         direct=config.get("proxy") == NO_PROXY,
         hidden=_hidden(config, login),
     )
+
+
+def client_certificate(path: str) -> CertificateFiles:
+    """Return the files of `client_cert_path`: one holds the certificate and its key."""
+    return CertificateFiles(certificate=Path(path), key=Path(path), source="client_cert_path")
 
 
 def configured_proxy(text: str) -> Proxy | None:
@@ -318,6 +327,13 @@ def _whole(key: str, given: object, *, otherwise: int, most: int) -> int:
     if isinstance(given, bool) or not 1 <= number <= most:
         raise _invalid(f"{key} must be a whole number from 1 to {most}")
     return number
+
+
+def _path(key: str, config: Mapping[str, Any]) -> str:
+    path = _text(key, config.get(key), LONGEST_URL)
+    if path and not Path(path).is_absolute():
+        raise _invalid(f"{key} must be an absolute path on the server")
+    return path
 
 
 def _text(key: str, given: object, longest: int) -> str:

@@ -17,7 +17,8 @@ from typing import Final
 import pycurl
 from yarl import URL
 
-from pulpit.delivery.notifiers.http_config import Hook, Proxy
+from pulpit.delivery.notifiers.http_config import Hook, Proxy, client_certificate
+from pulpit.errors import ConfigurationError
 from pulpit.net.addresses import AddressGuard
 from pulpit.net.curl import QUICK_EXIT, SUPPRESS_CONNECT_HEADERS, CurlLoop, Ended, trust_system
 from pulpit.net.tls import client_context
@@ -41,6 +42,7 @@ _STATUS_LINE: Final = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})(?!\d)([^\r\n]*
 _ABORT: Final = -1
 """What a callback returns to libcurl to end the transfer."""
 _NOT_HTTP: Final = "{place} answered something that is not HTTP."
+_UNUSABLE: Final = frozenset({pycurl.E_SSL_CACERT_BADFILE, pycurl.E_SSL_CERTPROBLEM})
 _CLOSED: Final = frozenset({pycurl.E_GOT_NOTHING, pycurl.E_RECV_ERROR, pycurl.E_SEND_ERROR})
 _FAILURES: Final[Mapping[int, str]] = {
     pycurl.E_COULDNT_RESOLVE_HOST: "The name of {place} cannot be resolved ({text}).",
@@ -49,6 +51,7 @@ _FAILURES: Final[Mapping[int, str]] = {
     pycurl.E_SSL_CONNECT_ERROR: "TLS with {place} failed ({text}).",
     pycurl.E_PEER_FAILED_VERIFICATION: "The certificate of {place} is not trusted: {text}.",
     pycurl.E_SSL_CACERT_BADFILE: "ca_path {ca_path} cannot be used ({unusable}).",
+    pycurl.E_SSL_CERTPROBLEM: "client_cert_path {client_cert_path} cannot be used ({unusable}).",
     pycurl.E_OPERATION_TIMEDOUT: "{place} did not answer within {timeout} seconds.",
     **dict.fromkeys(_CLOSED, "{place} closed the connection without an answer."),
     pycurl.E_OK: _NOT_HTTP,
@@ -56,6 +59,13 @@ _FAILURES: Final[Mapping[int, str]] = {
     pycurl.E_FTP_WEIRD_SERVER_REPLY: _NOT_HTTP,
 }
 """What libcurl's results mean if there was no status."""
+
+
+_ALERT: Final = re.compile(r"alert ([a-z ]*certificate[a-z ]*|unknown ca|handshake failure)")
+"""How a receiver refuses a client for its certificate (RFC 8446, section 6.2), as libcurl quotes it.
+
+In TLS 1.3 the alert may come where the reply would.
+"""
 
 
 class NoReply(Exception):
@@ -160,6 +170,9 @@ class Exchange:
             return f"The proxy does not let the request through to {place}: it answered {refused}."
         text, number = shown(self.text, 300).rstrip("."), curl.getinfo(pycurl.OS_ERRNO)
         sentence = _FAILURES.get(self.code, "The request to {place} failed ({text}).")
+        if alert := _ALERT.search(text):
+            wanted = "" if hook.client_cert_path else "; it may want a client certificate (client_cert_path)"
+            return f"TLS with {place} failed ({alert[1].strip()}){wanted}."
         if self._head_size and self.code != pycurl.E_OPERATION_TIMEDOUT:
             sentence = _NOT_HTTP
         return sentence.format(
@@ -169,7 +182,8 @@ class Exchange:
             system=os.strerror(number) if number else text,
             timeout=hook.timeout,
             ca_path=hook.ca_path,
-            unusable=_why_unusable(hook.ca_path) if self.code == pycurl.E_SSL_CACERT_BADFILE else "",
+            client_cert_path=hook.client_cert_path,
+            unusable=_why_unusable(hook) if self.code in _UNUSABLE else "",
         )
 
 
@@ -248,6 +262,8 @@ def _handle(hook: Hook, proxy: Proxy | None, url: URL) -> pycurl.Curl:
             curl.setopt(pycurl.PROXYPASSWORD, proxy.password)
     if url.scheme == "https":
         _trust(curl, hook.ca_path)
+    if hook.client_cert_path and url.origin() == hook.url.origin():  # as with user and password, nobody else gets it
+        curl.setopt(pycurl.SSLCERT, hook.client_cert_path)
     return curl
 
 
@@ -262,11 +278,15 @@ def _trust(curl: pycurl.Curl, ca_path: str) -> None:
     curl.unsetopt(other)  # which libcurl has a value of its own for
 
 
-def _why_unusable(ca_path: str) -> str:
+def _why_unusable(hook: Hook) -> str:
     try:
-        client_context(ca_path)
+        client_context(hook.ca_path)
+        if hook.client_cert_path:
+            client_certificate(hook.client_cert_path).check()
     except OSError as error:
         return system_reason(error)
+    except ConfigurationError as error:
+        return error.reason.rstrip(".")
     return "it holds no certificate"
 
 
