@@ -203,6 +203,22 @@ def test_letters_that_xml_has_not_do_not_keep_dnf_from_the_repository(
     assert package["requires"] == ["ksym(default:?)"]
 
 
+def test_halves_of_surrogate_pairs_are_replaced(reader: dnf.Reader, here: YumMirror, tmp_path: Path) -> None:
+    """createrepo_c 1.2 takes them for UTF-8."""
+    odd: Tags = {
+        SUMMARY: [b"a\xed\xa0\x80b"],
+        DESCRIPTION: [b"\xed\xb0\x80"],
+        **files([b"\xed\xa0\x80"], ["/usr/"], [0]),
+    }
+    uploaded(here, raw_rpm.write(tmp_path / "in.rpm", odd))
+
+    assert here.publish("zoo").result == "success"
+    [package] = seen(reader, here.root("zoo"))["odd-0:1.0-1.noarch"]
+
+    assert package["summary"] == "a\ufffd\ufffd\ufffdb"
+    assert package["files"] == ["/usr/\ufffd\ufffd\ufffd"]
+
+
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [

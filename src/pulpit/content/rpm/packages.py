@@ -2,7 +2,7 @@
 
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -277,10 +277,18 @@ def _of_file(path: Path, name: str) -> Any:
     try:
         package = cr.package_from_rpm(str(path), cr.SHA256, name)
         package.location_href = _PLACE
-        texts = (cr.xml_dump_primary(package), cr.xml_dump_filelists(package), cr.xml_dump_other(package))
-        return parsed(*(writable(text) for text in texts))
+        dumps = (cr.xml_dump_primary, cr.xml_dump_filelists, cr.xml_dump_other)
+        return parsed(*(writable(_dumped(dump, package)) for dump in dumps))
     except (cr.CreaterepoCError, BadFeed, OSError, UnicodeError):
         return None
+
+
+def _dumped(dump: Callable[[Any], str], package: Any) -> str:
+    """Return a package's entry; halves of surrogate pairs, which createrepo_c takes for UTF-8, are replaced."""
+    try:
+        return dump(package)
+    except UnicodeDecodeError as error:
+        return error.object.decode(errors="replace")
 
 
 def _candidate(package: Any, entry: tuple[int, int], *, with_version: bool) -> Candidate:
