@@ -6,6 +6,7 @@ a database cannot store.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Never
 from urllib.parse import urlsplit
@@ -54,6 +55,7 @@ USER: Final = "user"
 RIGHTS: Final = "rights"
 """Key of the user's rights in the request's state."""
 
+_NO_TEXT: Final = re.compile(r"[\0\ud800-\udfff]")
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -240,7 +242,7 @@ def _check_value(value: Any, depth: int) -> None:
 
 
 def _check_text(text: str) -> None:
-    if "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text):
+    if _NO_TEXT.search(text):
         raise MalformedRequest("The body holds a character that is no text (NUL or half of a surrogate pair).")
 
 

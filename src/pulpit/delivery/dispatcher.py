@@ -190,13 +190,14 @@ class Dispatcher:
         """Announce the events to all matching listeners at once, and return the cursors to wake."""
         self._recent.extend(events)
         woken: dict[str, ListenerCursor] = {}
-        takers: dict[str, set[str]] = {}
+        first_of: dict[str, int] = {}
         for event in events:
-            if event.event_type not in takers:
-                takers[event.event_type] = self._wanted_by.match(event.event_type)
-            for listener_id in takers[event.event_type]:
+            first_of.setdefault(event.event_type, event.number)
+        # Of each type only the first is offered: a cursor that has one finds those after it by itself.
+        for event_type, number in first_of.items():
+            for listener_id in self._wanted_by.match(event_type):
                 woken[listener_id] = self._cursors[listener_id][1]
-                woken[listener_id].offer(event.number)
+                woken[listener_id].offer(number)
         if events:
             self.announcements.ring()
         return woken

@@ -7,6 +7,7 @@ into the TLS context (`TrustedAuthorities`), and access is checked for each requ
 client has the key and that one of the CAs has signed; which one is checked here.
 """
 
+import asyncio
 import hmac
 import logging
 import ssl
@@ -174,27 +175,32 @@ class TrustedAuthorities:
     rejected at once per request, and unloaded at the next start.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, context: ssl.SSLContext) -> None:
         self._database: Final = database
+        self._context: Final = context
         self._known: Final[set[str]] = set()
-        self._looked_at = -FRESH_FOR
 
-    def keep(self, context: ssl.SSLContext) -> None:
-        """Load them now, and again when clients connect."""
-        self._refresh(context)
-        # Called after a ClientHello; an exception would end the connection.
-        context.sni_callback = lambda _connection, _name, context: self._refresh(context)
+    async def keep(self) -> None:
+        """Load new ones until cancelled; not when a client connects, because that would wait in the event loop."""
+        while True:
+            await asyncio.sleep(FRESH_FOR)
+            await self.load()
 
-    def _refresh(self, context: ssl.SSLContext) -> None:
-        if time.monotonic() - self._looked_at < FRESH_FOR:
-            return
-        self._looked_at = time.monotonic()
+    async def load(self) -> None:
+        """Load those that are new, unless the database is unavailable."""
         try:
-            with self._database.read() as connection:
-                configs = repositories.authorities(connection)
-            wanted = {authorities for config in configs if (authorities := Access.of(config).authorities)}
-            for authorities in wanted - self._known:
-                self._known.add(authorities)
-                context.load_verify_locations(cadata=authorities)
-        except (PulpitError, ssl.SSLError):
-            _log.exception("an authority cannot be trusted", extra={"action": "authority_refused"})
+            wanted = await asyncio.to_thread(self._wanted)
+        except PulpitError as error:
+            _log.warning("authorities not read: %s", error, extra={"action": "authorities_not_read"})
+            return
+        for authorities in wanted - self._known:
+            self._known.add(authorities)
+            try:
+                self._context.load_verify_locations(cadata=authorities)
+            except ssl.SSLError:
+                _log.exception("an authority cannot be trusted", extra={"action": "authority_refused"})
+
+    def _wanted(self) -> set[str]:
+        with self._database.read() as connection:
+            configs = repositories.authorities(connection)
+        return {authorities for config in configs if (authorities := Access.of(config).authorities)}

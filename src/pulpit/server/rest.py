@@ -124,10 +124,13 @@ async def serving(
     )
     server = _Rest(config)
     config.load()
-    if tls:
-        TrustedAuthorities(services.database).keep(tls)
-        config.ssl = tls
-    async with running("rest", server.serve(sockets=[listening]), stop, cancel=False) as task:
+    async with contextlib.AsyncExitStack() as stack:
+        if tls:
+            authorities = TrustedAuthorities(services.database, tls)
+            await authorities.load()
+            await stack.enter_async_context(running("authorities", authorities.keep(), stop))
+            config.ssl = tls
+        task = await stack.enter_async_context(running("rest", server.serve(sockets=[listening]), stop, cancel=False))
         while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has a flag and no event
             await asyncio.sleep(0.005)
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from typing import Any
 
 import pytest
@@ -242,3 +243,19 @@ def test_the_two_descriptions_are_complete_and_apart(api: Api) -> None:
         assert operation["security"]
         assert "401" in operation["responses"]
         assert "422" not in operation["responses"]
+
+
+def test_a_stream_of_large_events_leaves_the_event_loop_to_others(api: Api) -> None:
+    with api.database.write() as tx:
+        for _ in range(20):
+            lines = [{"name": f"file-{number}", "size": number} for number in range(5_000)]
+            fire(tx, "ci.build", {"files": lines}, clock=api.services.clock)
+
+    async def share() -> float:
+        async with contextlib.aclosing(stream(api.services, 0, EventFilter())) as parts:
+            of_loop, of_all = time.thread_time(), time.process_time()
+            for _ in range(1 + 20):
+                await anext(parts)
+            return (time.thread_time() - of_loop) / (time.process_time() - of_all)
+
+    assert asyncio.run(share()) < 0.5  # of the processor's time; threads have the rest

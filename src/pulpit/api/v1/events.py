@@ -26,7 +26,7 @@ from pulpit.api.services import OK, Allowed, Asking, Provided, Services, returns
 from pulpit.api.v1.models import EventDocument, EventsPage, event_document
 from pulpit.delivery.changed_names import Names
 from pulpit.errors import AuthenticationFailed, InvalidValue, MissingResource, PulpitError
-from pulpit.events import EVENT_TYPES, TELLING_CHANGES, as_topic, check_event_types, star_covers
+from pulpit.events import EVENT_TYPES, TELLING_CHANGES, Event, as_topic, check_event_types, star_covers
 from pulpit.store import changes, consumers, event_log
 from pulpit.store.event_log import Outline, Page, Wanted, page
 from pulpit.topics import ANY_WORD, matches
@@ -210,7 +210,7 @@ async def _read_feed(
                     await services.announcements.wait(ticket, min(remaining, LOOK_AGAIN))
                 ticket = services.announcements.ticket()
                 found, head = await to_thread.run_sync(_read, services, found.through, event_filter, limit)
-    return EventsPage(events=[event_document(event) for event in found.events], next=found.through, head=head)
+    return await to_thread.run_sync(_documented, found, head)
 
 
 async def _is_known(request: Request) -> bool:
@@ -253,10 +253,11 @@ async def stream(
             ticket = services.announcements.ticket()
             found, head = await to_thread.run_sync(_read, services, through, event_filter, STREAM_PAGE)
             through = found.through
-            for event in found.events:
-                data = event_document(event).model_dump_json()  # contains no line breaks
-                yield f"id: {event.number}\nevent: {event.event_type}\ndata: {data}\n\n"
-            if found.events or through < head:
+            if found.events:
+                for message in await to_thread.run_sync(_messages, found.events):
+                    yield message
+                continue
+            if through < head:
                 continue
             if not await services.announcements.wait(ticket, HEARTBEAT) and not services.announcements.over:
                 yield ": still here\n\n"
@@ -294,6 +295,18 @@ def _read(services: Services, after: int, event_filter: EventFilter, limit: int)
         names = changes.names(connection, [event.number for event in telling])
     having = [event for event in telling if Names(names.get(event.number, ())).any_like(event_filter.packages)]
     return Page(events=having, through=found.through), head
+
+
+def _documented(found: Page, head: int) -> EventsPage:
+    return EventsPage(events=[event_document(event) for event in found.events], next=found.through, head=head)
+
+
+def _messages(found: Sequence[Event]) -> list[str]:
+    """Write events for a stream; their JSON contains no line breaks."""
+    return [
+        f"id: {event.number}\nevent: {event.event_type}\ndata: {event_document(event).model_dump_json()}\n\n"
+        for event in found
+    ]
 
 
 def _resumed(last_event_id: str | None, after: int) -> int:

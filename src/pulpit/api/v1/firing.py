@@ -70,7 +70,7 @@ async def fire_from_elsewhere(
     async with services.firing:
         events = await to_thread.run_sync(read_events, body, media_type)
         check_may_fire(rights, events)
-        digest = digest_of(body, media_type, user.login)
+        digest = await to_thread.run_sync(digest_of, body, media_type, user.login) if idempotency_key else ""
         trace = read_trace(traceparent)
         fired = await to_thread.run_sync(fire_events, services, events, idempotency_key, digest, trace)
     headers = {"Idempotency-Replayed": "true"} if fired.before else None
