@@ -52,11 +52,11 @@ KINDS: list[tuple[str, Callable[[], NotifierType], Mapping[str, Any], set[str]]]
         {"exchange": "pulp"},
         {"broker", "exchange", "address", "properties", "application_properties", "body"},
     ),
-    ("amqp off", lambda: SwitchedOff(AMQP, amqp_listener.check_config), {}, set()),
+    ("amqp off", lambda: SwitchedOff(AMQP, amqp_listener.check_config, "Off."), {}, set()),
     ("http", lambda: Http(system_clock), HOOK, {"method", "url", "headers", "body"}),
     ("http misconfigured", lambda: Http(system_clock), {}, set()),
     ("email", lambda: Email(EmailSettings(), system_clock), MAIL, {"server", "from", "to", "subject", "message"}),
-    ("email off", lambda: SwitchedOff(EMAIL, email_config.read), MAIL, set()),
+    ("email off", lambda: SwitchedOff(EMAIL, email_config.read, "Off."), MAIL, set()),
 ]
 
 

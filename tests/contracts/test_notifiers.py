@@ -78,12 +78,14 @@ async def email() -> AsyncIterator[World]:
 
 @contextlib.asynccontextmanager
 async def email_disabled() -> AsyncIterator[World]:
-    yield World(kind=SwitchedOff(EMAIL, email_config.read), works={"addresses": ["joe@example.com"]}, hangs=None)
+    yield World(
+        kind=SwitchedOff(EMAIL, email_config.read, "Off."), works={"addresses": ["joe@example.com"]}, hangs=None
+    )
 
 
 @contextlib.asynccontextmanager
 async def amqp_disabled() -> AsyncIterator[World]:
-    yield World(kind=SwitchedOff(AMQP, amqp_listener.check_config), works={}, hangs=None)
+    yield World(kind=SwitchedOff(AMQP, amqp_listener.check_config, "Off."), works={}, hangs=None)
 
 
 @contextlib.asynccontextmanager

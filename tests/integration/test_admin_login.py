@@ -77,6 +77,13 @@ def test_a_user_that_is_named_counts_more_than_the_session(admin: Admin, server:
     assert "does not accept" in admin.run("-u", "admin", "-p", "wrong", "repo", "list", code=77)
 
 
+def test_user_and_password_may_come_before_the_command(admin: Admin, server: Server) -> None:
+    assert "login -u USER" in admin.run("login", code=64)
+    assert admin.run("-u", "admin", "-p", server.password, "login").startswith("Logged in as admin until 20")
+    assert "does not accept" in admin.run("-u", "admin", "-p", server.password, "login", "-p", "wrong", code=77)
+    assert "Nobody" not in admin.run("logout")
+
+
 def test_a_session_ends_when_the_password_is_changed(admin: Admin, server: Server) -> None:
     credentials = ["-u", "admin", "-p", server.password]
     admin.run(*credentials, "auth", "user", "create", "--login", "jane", "--password", "old")

@@ -141,7 +141,7 @@ def test_what_stands_in_the_database_is_told_of_a_stopped_server(tmp_path: Path)
     text = "\n".join(sentences)
     assert f"The http listener {hook.id} was paused by Pulpit: The receiver said 410." in text
     assert f"The http listener {hook.id} has 1 dead letters." in text
-    assert "There are email listeners, and [email] enabled is false" in text
+    assert "There are email listeners, and [email] enabled is false; nothing is sent" in text
     assert "The server other-1 was last seen" in text
     assert mail.id not in text
 

@@ -527,7 +527,7 @@ def test_an_event_adds_no_header_and_no_recipient(poison: str) -> None:
 
 def test_nothing_is_sent_while_email_is_disabled() -> None:
     async def story() -> None:
-        notifier = SwitchedOff(EMAIL, email_config.read).open({"addresses": [JOE]})
-        assert isinstance(await outcome(notifier), Delivered)
+        notifier = SwitchedOff(EMAIL, email_config.read, "[email] enabled is false.").open({"addresses": [JOE]})
+        assert await outcome(notifier) == Delivered(answer="Nothing is sent: [email] enabled is false.")
 
     run(story)

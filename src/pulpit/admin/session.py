@@ -14,7 +14,7 @@ import click
 
 from pulpit.admin.grammar import JSON_FLAG, TABLE_FLAG
 from pulpit.admin.progress import Display, Lines, Silent, steps
-from pulpit.client.failures import NoConnection, ServerTrouble, WorkNotDone, descriptions
+from pulpit.client.failures import NoConnection, ServerTrouble, WorkNotDone, WrongUse, descriptions
 from pulpit.client.options import connect
 from pulpit.client.screen import Screen
 from pulpit.client.server import Server, path_of
@@ -36,10 +36,20 @@ class Session:
         """The server; nothing is read or prompted for before a command needs it."""
         return connect(self._options)
 
-    def server_of(self, username: str, password: str | None, password_file: Path | None) -> Server:
-        """Return the server with another login."""
-        options = replace(self._options, username=username, password=password, password_file=password_file)
-        return connect(replace(options, token_file=None))
+    def server_of(self, username: str | None, password: str | None, password_file: Path | None) -> tuple[str, Server]:
+        """Return the user who logs in and the server; what is not given is taken from the general options.
+
+        Raises:
+            WrongUse: there is no user.
+        """
+        general = self._options
+        username = username or general.username
+        if not username:
+            raise WrongUse("Give the user who logs in: pulp-admin login -u USER.")
+        if password is None and password_file is None:
+            password, password_file = general.password, general.password_file
+        login = replace(general, username=username, password=password, password_file=password_file, token_file=None)
+        return username, connect(login)
 
     @cached_property
     def screen(self) -> Screen:

@@ -176,7 +176,7 @@ def revoke_token(session: Session, /, *, name: str | None, login: str | None, to
 
 
 @click.command("login", cls=Command)
-@click.option("-u", "--username", required=True, help="Who logs in.")
+@click.option("-u", "--username", help="Who logs in; -u and -p may also come before `login`.")
 @click.option(
     "-p",
     "--password",
@@ -184,9 +184,9 @@ def revoke_token(session: Session, /, *, name: str | None, login: str | None, to
 )
 @_PASSWORD_FILE
 @with_session
-def login(session: Session, /, *, username: str, password: str | None, password_file: Path | None) -> None:
+def login(session: Session, /, *, username: str | None, password: str | None, password_file: Path | None) -> None:
     """Log in over https: later commands need no -u until the session expires or you log out."""
-    server = session.server_of(username, password, password_file)
+    user, server = session.server_of(username, password, password_file)
     if server.settings.url.scheme != "https":
         raise WrongUse("A session is a certificate, which needs https; over http give -u with every command.")
     answer = server.post(path_of("actions", "login"))
@@ -198,7 +198,7 @@ def login(session: Session, /, *, username: str, password: str | None, password_
     except (KeyError, TypeError, ValueError):
         raise ServerTrouble("The server's answer is no key and certificate.") from None
     _keep(text)
-    session.screen.succeeded(f"Logged in as {username} until {until}.", {"username": username, "expires": until})
+    session.screen.succeeded(f"Logged in as {user} until {until}.", {"username": user, "expires": until})
 
 
 @click.command("logout", cls=Command)

@@ -41,7 +41,8 @@ LATE: Final = timedelta(minutes=5)
 _AMQP_091: Final = b"AMQP\x00\x00\x09\x01"
 _METHOD_FRAME: Final = b"\x01"
 _NOBODY: Final = Surroundings(source="/pulpit/doctor", clock=system_clock)
-_NO_LISTENERS_OF: Final = "There are {kind} listeners, and {what}; their events wait or are put aside."
+_NO_LISTENERS_OF: Final = "There are {kind} listeners, and {what}; their events wait, and become dead letters later."
+_SWITCHED_OFF: Final = "There are {kind} listeners, and {what}; nothing is sent, and their events count as delivered."
 
 
 def check_running(installation: Installation) -> Iterator[Finding]:
@@ -291,11 +292,11 @@ def _kinds(inside: _Inside) -> Iterator[Finding]:
     settings = inside.installation.settings
     kinds = {listener.notifier_type_id for listener in listeners.every(inside.connection) if not listener.paused}
     if "email" in kinds and not settings.email.enabled:
-        sentence = _NO_LISTENERS_OF.format(kind="email", what="[email] enabled is false")
+        sentence = _SWITCHED_OFF.format(kind="email", what="[email] enabled is false")
         yield problem("listeners", sentence, "Set [email] enabled and host, or delete or pause these listeners.")
     has_broker = settings.embedded_broker or settings.messaging.url or settings.messaging.url_file
     if "amqp" in kinds and not has_broker:
-        sentence = _NO_LISTENERS_OF.format(kind="amqp", what="there is no broker")
+        sentence = _SWITCHED_OFF.format(kind="amqp", what="there is no broker")
         yield problem("listeners", sentence, "Set [messaging] url, or delete or pause these listeners.")
     found = {entry.kind.id: entry for entry in (*_extras(settings), *plug_ins(_NOBODY))}
     for kind in sorted(kinds - BUILT_IN.keys() - found.keys()):

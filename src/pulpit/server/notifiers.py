@@ -49,7 +49,7 @@ def notifier_types(settings: Settings, publisher: "messaging.AmqpPublisher | Non
 
     def email() -> NotifierType:
         if not settings.email.enabled:
-            return SwitchedOff(EMAIL, email_config.read)
+            return SwitchedOff(EMAIL, email_config.read, "[email] enabled is false.")
         from pulpit.delivery.notifiers.email import Email  # noqa: PLC0415 - so is the mail client
 
         return Email(settings.email, system_clock)
@@ -65,7 +65,7 @@ def notifier_types(settings: Settings, publisher: "messaging.AmqpPublisher | Non
 
 def _amqp(publisher: "messaging.AmqpPublisher | None", exchange: str, source: str) -> NotifierType:
     if publisher is None:
-        return SwitchedOff(AMQP, amqp_listener.check_config)
+        return SwitchedOff(AMQP, amqp_listener.check_config, "there is no broker; set [messaging] url.")
     if isinstance(publisher, Publisher):
         return Amqp091(publisher, exchange, source=source)
     from pulpit.delivery.notifiers.amqp10 import Amqp10  # noqa: PLC0415 - only needed for AMQP 1.0

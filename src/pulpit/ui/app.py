@@ -51,7 +51,8 @@ def install(app: FastAPI, services: Services) -> Live:
     page = Starlette(routes=routes(), exception_handlers={HTTPException: _not_here})
     page.state.site = site
     app.mount(PREFIX, _Guarded(page))
-    app.add_route("/", lambda _: RedirectResponse(f"{PREFIX}/", SEE_OTHER), include_in_schema=False)
+    for path in ("/", PREFIX):
+        app.add_route(path, lambda _: RedirectResponse(f"{PREFIX}/", SEE_OTHER), include_in_schema=False)
     return live
 
 

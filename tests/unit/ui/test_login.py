@@ -20,8 +20,9 @@ def test_without_a_log_in_every_page_leads_to_it(visitor: Page, path: str) -> No
     assert response.headers["location"].startswith("/ui/login?next=%2Fui")
 
 
-def test_the_root_leads_to_the_page(visitor: Page) -> None:
-    assert visitor.client.get("/", follow_redirects=False).headers["location"] == "/ui/"
+@pytest.mark.parametrize("path", ["/", "/ui"])
+def test_the_root_and_a_missing_slash_lead_to_the_page(visitor: Page, path: str) -> None:
+    assert visitor.client.get(path, follow_redirects=False).headers["location"] == "/ui/"
 
 
 def test_log_in_and_out(visitor: Page) -> None:

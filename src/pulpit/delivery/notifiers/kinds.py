@@ -67,9 +67,10 @@ class SwitchedOff:
 
     pace: Final = Pace(batch=500, overlap=1, first_retry=timedelta(seconds=5), longest_retry=timedelta(minutes=5))
 
-    def __init__(self, kind: ListenerKind, check_config: Callable[[Mapping[str, Any]], object]) -> None:
-        """Accept the configurations that the real notifier type would accept."""
+    def __init__(self, kind: ListenerKind, check_config: Callable[[Mapping[str, Any]], object], reason: str) -> None:
+        """Accept the configurations that the real notifier type would accept; the reason is a sentence."""
         self.kind: Final = kind
+        self._reason: Final = f"Nothing is sent: {reason}"
         self._check_config: Final = check_config
 
     def check_config(self, config: Mapping[str, Any]) -> None:
@@ -83,7 +84,7 @@ class SwitchedOff:
     def open(self, config: Mapping[str, Any]) -> Notifier:  # noqa: ARG002 - the port's form
         """Return a notifier that accepts every event and sends none."""
         _log.debug("%s is switched off: nothing is sent", self.kind.id, extra={"action": f"{self.kind.id}_disabled"})
-        return Discarding()
+        return Discarding(self._reason)
 
     async def close(self) -> None:
         """Do nothing: there is nothing to close."""

@@ -165,13 +165,16 @@ class Misconfigured:
 
 
 class Discarding:
-    """The notifier of a type that the configuration switches off: it discards everything (Pulp 2's silent no-op)."""
+    """The notifier of a type that the configuration switches off: it discards everything, as Pulp 2 does."""
+
+    def __init__(self, reason: str) -> None:
+        self._discarded: Final = Delivered(answer=reason)
 
     async def prepare(self) -> None:
         pass
 
     async def deliver(self, events: Sequence[Event]) -> Sequence[Outcome]:
-        return [DELIVERED] * len(events)
+        return [self._discarded] * len(events)
 
     def describe(self, event: Event) -> dict[str, Any]:  # noqa: ARG002 - the port's form
         return {}
