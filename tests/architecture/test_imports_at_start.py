@@ -12,7 +12,15 @@ SELDOM = {
 LATER = {
     "pulpit.server.serve": SELDOM | {"fastapi", "pydantic", "pulpit.server.rest", "starlette", "uvicorn"},
     "pulpit.server.rest": SELDOM,
-    "pulpit.admin.main": {"asyncio", "hashlib", "http.client", "rich", "ssl"},
+    "pulpit.admin.main": {
+        "asyncio",
+        "hashlib",
+        "http.client",
+        "pulpit.admin.repo",
+        "pulpit.admin.event",
+        "rich",
+        "ssl",
+    },
 }
 
 

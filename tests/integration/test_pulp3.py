@@ -14,14 +14,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import click
 import jsonschema
 import pytest
 
 from pulpit import catalogue
-from pulpit.admin.event import event as event_of_admin
 from pulpit.listener_options import BUILT_IN
 from support import postgresql, pulp3, yum
+from support.command_tables import command_of
 from support.pulp3 import Pulp3
 from support.pulp3_upstreams import serve_files, serve_index, serve_packages, serve_tree
 from support.server import Server, pulpit
@@ -620,11 +619,7 @@ def test_a_database_that_breaks_down_is_told_and_come_back_to(stage: Stage, name
 
 def options_of_admin(*words: str) -> set[str]:
     """The options of a command of `pulp-admin event`, without those for which pulp-cli has its own `--format`."""
-    command: click.Command = event_of_admin
-    for word in words:
-        assert isinstance(command, click.Group)
-        command = command.commands[word]
-    return {option.opts[0] for option in command.params} - {"--json", "--table"}
+    return {option.opts[0] for option in command_of(["event", *words]).params} - {"--json", "--table"}
 
 
 def one(connection: Any, query: str) -> Any:

@@ -5,7 +5,7 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +35,22 @@ def commands(
     if not isinstance(command, click.Group):
         yield " ".join(path), command
         return
-    for name in sorted(command.list_commands(click.Context(command))):
-        yield from commands(command.commands[name], (*path, name))
+    context = click.Context(command)
+    for name in sorted(command.list_commands(context)):
+        found = command.get_command(context, name)
+        assert found
+        yield from commands(found, (*path, name))
+
+
+def command_of(words: Iterable[str], command: click.Command = root) -> click.Command:
+    """The command of these words of pulp-admin, as far as they name one."""
+    for word in words:
+        if not isinstance(command, click.Group):
+            break
+        found = command.get_command(click.Context(command), word)
+        assert found, f"there is no {word}"
+        command = found
+    return command
 
 
 def tables() -> dict[str, str]:

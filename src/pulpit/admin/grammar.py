@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from pulpit.client.failures import WrongData
-from pulpit.client.options import Section
+from pulpit.client.options import LazySection, Section
 from pulpit.client.settings import secret_from
 
 CLEAR: Final = object()
@@ -59,7 +59,7 @@ class Group(Section):
     """A section; its commands are of our class, and naming none of them is an error."""
 
     command_class = Command
-    group_class = type
+    group_class: type[click.Group] | type[type] | None = type
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -72,6 +72,12 @@ class Group(Section):
             if not likely:
                 raise
             raise click.UsageError(f"{error.message} Did you mean {' or '.join(likely)}?", ctx) from None
+
+
+class LazyGroup(LazySection, Group):
+    """A section that imports its commands when they are called."""
+
+    group_class = Group
 
 
 def _remember(flag: str) -> Callable[[click.Context, click.Parameter, bool], None]:

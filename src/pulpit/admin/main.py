@@ -3,13 +3,12 @@
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from pulpit import __version__
-from pulpit.admin import content_types, event, publications, repo, repo_diff, tasks, users
-from pulpit.admin.grammar import JSON_FLAG, Command, Group
+from pulpit.admin.grammar import JSON_FLAG, LazyGroup
 from pulpit.admin.session import Session, with_session
 from pulpit.client.failures import EXIT_INTERRUPTED, BrokenStream, Failure, WrongData, WrongUse
 from pulpit.client.options import SHELLS, completion_script, connection_options
@@ -19,9 +18,30 @@ from pulpit.client.settings import Options
 from pulpit.client.streams import guarded
 from pulpit.errors import PulpitError
 
+_SECTIONS: Final = {
+    "auth": ("users", "Who may use the server."),
+    "event": ("event", "Events and the listeners that they are sent to."),
+    "iso": ("iso", "Repositories of files."),
+    "login": (
+        "users",
+        "Log in over https: later commands need no -u until the session expires or you log out.",
+    ),
+    "logout": ("users", "Delete the session of `login`."),
+    "orphan": ("repo", "Content that no repository holds any more."),
+    "python": ("python", "Indexes of Python packages."),
+    "repo": ("repo", "Repositories of every type."),
+    "rpm": ("rpm", "Repositories of packages."),
+    "tasks": ("tasks", "The tasks of the server."),
+}
+"""Each command's module, and the sentence that the list of commands shows."""
+
 
 @click.group(
-    "pulp-admin", cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    "pulp-admin",
+    cls=LazyGroup,
+    package="pulpit.admin",
+    modules=_SECTIONS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @connection_options
 @click.option("--json", "as_json", is_flag=True, help="Print the server's answers as JSON; every command has it too.")
@@ -38,7 +58,7 @@ def root(ctx: click.Context, /, *, as_json: bool, **options: Any) -> None:
         ctx.meta[JSON_FLAG] = True
 
 
-@click.command("completion", cls=Command)
+@root.command("completion")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
@@ -46,31 +66,12 @@ def completion(ctx: click.Context, shell: str) -> None:
     click.echo(completion_script(ctx.find_root().command, "pulp-admin", shell))
 
 
-@click.command("status", cls=Command)
+@root.command("status")
 @with_session
 def status(session: Session) -> None:
     """Show the state of the server and its parts."""
     answer = session.server.get(path_of("status"))
     session.screen.show(answer, [unhidden(answer or {})])
-
-
-for section in (
-    event.event,
-    content_types.iso,
-    content_types.rpm,
-    content_types.python,
-    repo.repo,
-    tasks.tasks,
-    repo.orphan,
-    users.auth,
-    status,
-    users.login,
-    users.logout,
-    completion,
-):
-    root.add_command(section)
-for command in (repo_diff.diff, *publications.COMMANDS):
-    repo.repo.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -194,7 +194,3 @@ def remove_place(session: Session, /, *, path: str) -> None:
 
 def _path_of(place: str) -> str:
     return v1_path("places", *place.strip("/").split("/"))
-
-
-COMMANDS: Final = (publications, promote, rollback, export, places)
-"""The commands below `repo`."""

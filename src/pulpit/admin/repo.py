@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from pulpit.admin.grammar import BACKGROUND, TABLE, Group
+from pulpit.admin.grammar import BACKGROUND, TABLE, Group, LazyGroup
 from pulpit.admin.session import Session, with_session
 from pulpit.admin.tasks import cancel, details, show_tasks
 from pulpit.client.failures import WrongUse
@@ -39,7 +39,24 @@ REPO_ID: Final = click.option(
 )
 
 
-@click.group("repo", cls=Group)
+_COMMANDS: Final = {
+    "diff": ("repo_diff", "Show which packages were added, removed and replaced between two moments."),
+    "export": (
+        "publications",
+        "Let the server write a publication as a plain tree or a tar, for web servers, rsync and `pulpit import`.",
+    ),
+    "places": ("publications", "The URLs at which publications are served."),
+    "promote": ("publications", "Show a publication at a further place; no file is copied."),
+    "publications": ("publications", "The publications of a repository."),
+    "rollback": (
+        "publications",
+        "Roll the repository's place back to an earlier publication; the next publish shows the newest content again.",
+    ),
+}
+"""The module of each further command, and the sentence that the list of commands shows."""
+
+
+@click.group("repo", cls=LazyGroup, package="pulpit.admin", modules=_COMMANDS)
 def repo() -> None:
     """Repositories of every type."""
 

@@ -1,6 +1,5 @@
 """The `pulpit` command: its subcommands, and the conversion of failures to sentences and exit codes."""
 
-import importlib
 import sys
 from collections.abc import Collection
 from typing import Any, Final
@@ -9,7 +8,7 @@ import click
 
 from pulpit import __version__
 from pulpit.client.failures import EXIT_INTERRUPTED, BrokenStream, Failure
-from pulpit.client.options import SHELLS, Section, completion_script
+from pulpit.client.options import SHELLS, LazySection, completion_script
 from pulpit.client.screen import clean_lines
 from pulpit.client.streams import guarded
 from pulpit.errors import ConfigurationError, PulpitError
@@ -45,22 +44,8 @@ _COMMANDS: Final = {
 """Each command's module, and the sentence that the list of commands shows."""
 
 
-class _Program(Section):
-    """The outermost group: it imports only the command that is called; Ctrl-C ends every command silently."""
-
-    def __init__(self, **attributes: Any) -> None:
-        super().__init__(**attributes)
-        for name, (_, sentence) in _COMMANDS.items():
-            self.add_command(click.Command(name, help=sentence))
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command."""
-        if cmd_name in _COMMANDS:
-            module = importlib.import_module(f"pulpit.cli.{_COMMANDS[cmd_name][0]}")
-            return next(
-                found for found in vars(module).values() if isinstance(found, click.Command) and found.name == cmd_name
-            )
-        return super().get_command(ctx, cmd_name)
+class _Program(LazySection):
+    """The outermost group: Ctrl-C ends every command silently."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -70,7 +55,9 @@ class _Program(Section):
             raise click.exceptions.Exit(EXIT_INTERRUPTED) from None
 
 
-@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Program, package="pulpit.cli", modules=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="pulpit")
 def pulpit() -> None:
     """A package-repository server whose every sync and publish becomes an event."""

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Options that several commands share: server and credentials, durations, groups of commands, completion."""
 
+import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,34 @@ class Section(click.Group):
             formatter.write_dl(
                 [(name, command.get_short_help_str(_WHOLE)) for name, command in commands if not command.hidden]
             )
+
+
+class LazySection(Section):
+    """A group that imports a command when it is called: importing all takes longer than most commands do."""
+
+    def __init__(self, *args: Any, package: str, modules: Mapping[str, tuple[str, str]], **attributes: Any) -> None:
+        """Create it.
+
+        Args:
+            args: as for every group.
+            package: the package of the modules.
+            modules: for each such command its module, and the sentence that the list of commands shows.
+            attributes: as for every group.
+        """
+        super().__init__(*args, **attributes)
+        self._package: Final = package
+        self._modules: Final = modules
+        for name, (_, sentence) in modules.items():
+            self.add_command(click.Command(name, help=sentence))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, imported if need be."""
+        if cmd_name not in self._modules:
+            return super().get_command(ctx, cmd_name)
+        module = importlib.import_module(f"{self._package}.{self._modules[cmd_name][0]}")
+        return next(
+            found for found in vars(module).values() if isinstance(found, click.Command) and found.name == cmd_name
+        )
 
 
 class Duration(click.ParamType[int]):

@@ -7,12 +7,12 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
 
 from pulpit.admin.main import run
+from support.command_tables import commands
 from support.rest_wire import Reply, RestWire
 
 RunAdmin = Callable[..., int]
@@ -214,14 +214,7 @@ def test_a_closed_pipe_ends_quietly(wire: RestWire, tmp_path: Path) -> None:
 
 
 def test_every_command_has_help_and_json() -> None:
-    from pulpit.admin.main import root  # noqa: PLC0415 - beside its only use
-
-    def walk(command: Any) -> None:
-        assert command.help, command.name
-        for inner in getattr(command, "commands", {}).values():
-            walk(inner)
-        if not hasattr(command, "commands"):
-            assert any("--json" in parameter.opts for parameter in command.params), command.name
-
-    walk(root)
+    for words, command in commands():
+        assert command.help, words
+        assert any("--json" in parameter.opts for parameter in command.params), words
     assert run(["--help"]) == 0

@@ -6,11 +6,9 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-import click
 import pytest
 
 from pulpit.admin import listener_kinds
-from pulpit.admin.main import root
 from pulpit.delivery.notifiers.kinds import Registered, unusable
 from pulpit.fire import fire
 from pulpit.listener_options import BUILT_IN, ListenerKind, Option, OptionType
@@ -18,6 +16,7 @@ from pulpit.store import dead_letters, listeners
 from pulpit.store.dead_letters import NewDeadLetter
 from pulpit.ui.listener_forms import WANTS, Kind, fields_of
 from support.api import PlainNotifierType
+from support.command_tables import command_of
 from support.page import Page, Seen
 
 HOSTILE = "<script>alert(1)</script>"
@@ -229,10 +228,7 @@ def test_every_command_that_a_page_shows_is_one(admin: Page, listener_id: str) -
     for line in lines:
         program, *words = shlex.split(line)
         assert program == "pulp-admin"
-        command: click.Command = root
-        while isinstance(command, click.Group):
-            command = command.commands[words.pop(0)]
-        options = {name for parameter in command.params for name in parameter.opts}
+        options = {name for parameter in command_of(words).params for name in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options, line
 
 

@@ -2,11 +2,10 @@
 
 import re
 
-import click
 import pytest
 
-from pulpit.admin.main import root
 from pulpit.store import consumers, hooks, tokens
+from support.command_tables import command_of
 from support.page import Page
 
 HOSTILE = "<script>alert(1)</script>"
@@ -120,11 +119,7 @@ def test_consumers_are_listed_by_lag_and_removed(admin: Page) -> None:
     ],
 )
 def test_the_forms_teach_options_that_there_are(admin: Page, path: tuple[str, ...], fields: tuple[str, ...]) -> None:
-    command: click.Command = root
-    for word in path:
-        assert isinstance(command, click.Group)
-        command = command.commands[word]
-    options = {name for parameter in command.params for name in parameter.opts}
+    options = {name for parameter in command_of(path).params for name in parameter.opts}
     taught = re.findall(r'data-option="([^"]+)"', admin.get("/programs").response.text)
     assert set(fields) <= options
     assert set(fields) <= set(taught)

@@ -1,4 +1,4 @@
-"""`iso repo`, `rpm repo` and `python repo`: the options that each kind of repository adds."""
+"""`rpm`: repositories of packages."""
 
 from typing import Final
 
@@ -16,49 +16,6 @@ from pulpit.admin.session import Session, with_session
 from pulpit.admin.units import copy_group, remove_group
 from pulpit.admin.uploads import FORMS, form_command, uploads_group
 from pulpit.client.server import path_of
-
-_ISO_FEED: Final = click.option(
-    "--feed", type=TEXT, metavar="URL", help="Folder upstream that holds the files and a PULP_MANIFEST."
-)
-_ISO_DISTRIBUTOR: Final = (
-    click.option("--relative-url", type=TEXT, help="Path below /pulp/isos/; the repository's id otherwise."),
-    click.option("--serve-http", type=BOOLEAN, help="Serve over HTTP (true or false)."),
-    click.option("--serve-https", type=BOOLEAN, help="Serve over HTTPS (true or false)."),
-    click.option("--auth-ca", "ssl_auth_ca_cert", type=PEM, help="File: CA whose client certificates are required."),
-)
-_ISO_SHOWN: Final = ("name", "size", "checksum")
-_ISO_UNITS: Final = [("iso", ["iso"], "the files")]
-
-
-ISO: Final = RepositoryKind(
-    importer="iso_importer",
-    distributor="iso_distributor",
-    distributor_id="iso_distributor",
-    note="iso-repo",
-    importer_options=(_ISO_FEED, *IMPORTER_OPTIONS),
-    distributor_options=_ISO_DISTRIBUTOR,
-)
-
-
-@click.group("iso", cls=Group)
-def iso() -> None:
-    """Repositories of files."""
-
-
-@iso.group("repo")
-def iso_repo() -> None:
-    """Manage repositories of files."""
-
-
-for _command in ISO.commands():
-    iso_repo.add_command(_command)
-iso_repo.add_command(
-    uploads_group({"upload": "iso"}, lambda name, size, sha256: {"name": name, "size": size, "checksum": sha256})
-)
-iso_repo.add_command(units_command("isos", ["iso"], _ISO_SHOWN, "List the files of a repository."))
-iso_repo.add_command(copy_group(_ISO_UNITS))
-iso_repo.add_command(remove_group(_ISO_UNITS))
-
 
 _RPM_CHECKSUM: Final = Clearable(click.Choice(["md5", "sha", "sha1", "sha224", "sha256", "sha384", "sha512"]))
 _RPM_IMPORTER: Final = (
@@ -168,71 +125,3 @@ _rpm_uploads = uploads_group({"rpm": "rpm", "srpm": "srpm"}, lambda *_file: {}) 
 for _name in FORMS:
     _rpm_uploads.add_command(form_command(_name))
 rpm_repo.add_command(_rpm_uploads)
-
-
-PYTHON_PACKAGE: Final = "python_package"
-
-_LISTS: Final = ("package_types", "python_tags", "abi_tags", "platform_tags", "python_versions")
-_PYTHON_IMPORTER: Final = (
-    click.option("--feed", type=TEXT, metavar="URL", help="Index upstream: what pip takes as --index-url."),
-    click.option(
-        "--package-names",
-        type=TEXT,
-        help="Projects, separated by commas, with versions where not all are wanted: django>=4,<5,flask; * for all.",
-    ),
-    *IMPORTER_OPTIONS,
-    *RETAINING_OPTIONS,
-    click.option("--prereleases", type=BOOLEAN, help="Take prereleases: true, false, or as pip does without it."),
-    click.option("--include-yanked", type=BOOLEAN, help="Take files that were yanked, too (true or false)."),
-    click.option("--allow-unhashed", type=BOOLEAN, help="Take files without a checksum, too (true or false)."),
-    click.option("--package-types", type=TEXT, help="Take these alone: sdist, wheel."),
-    click.option("--python-tags", type=TEXT, help="Take wheels of these tags alone, such as py3,cp311."),
-    click.option("--abi-tags", type=TEXT, help="The same for the ABI, such as none,abi3."),
-    click.option("--platform-tags", type=TEXT, help="The same for the platform, such as any,manylinux*_x86_64."),
-    click.option("--python-versions", type=TEXT, help="Take files for one of these versions of Python, such as 3.11."),
-)
-_PYTHON_DISTRIBUTOR: Final = (
-    click.option("--relative-url", type=TEXT, help="Path below /pulp/python/web/; the repository's id otherwise."),
-)
-_PYTHON_UNITS: Final = [("packages", [PYTHON_PACKAGE], "the packages")]
-_PYTHON_SHOWN: Final = (
-    "name",
-    "version",
-    "packagetype",
-    "filename",
-    "summary",
-    "requires_python",
-    "yanked_reason",
-    "size",
-)
-
-
-PYTHON: Final = RepositoryKind(
-    importer="python_importer",
-    distributor="python_distributor",
-    distributor_id="cli_python_distributor",
-    note="PYTHON",
-    importer_options=_PYTHON_IMPORTER,
-    distributor_options=_PYTHON_DISTRIBUTOR,
-    lists=_LISTS,
-)
-
-
-@click.group("python", cls=Group)
-def python() -> None:
-    """Indexes of Python packages."""
-
-
-@python.group("repo")
-def python_repo() -> None:
-    """Manage indexes of Python packages."""
-
-
-for _command in PYTHON.commands():
-    python_repo.add_command(_command)
-_uploads = uploads_group({"upload": PYTHON_PACKAGE}, lambda name, _size, _sha256: {"filename": name})
-python_repo.add_command(_uploads)
-python_repo.add_command(_uploads.commands["upload"])  # where Pulp 2 has it
-python_repo.add_command(units_command("packages", [PYTHON_PACKAGE], _PYTHON_SHOWN, "List the packages."))
-python_repo.add_command(copy_group(_PYTHON_UNITS))
-python_repo.add_command(remove_group(_PYTHON_UNITS))
