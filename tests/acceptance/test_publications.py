@@ -265,7 +265,7 @@ def test_an_export_is_a_plain_tree_and_becomes_a_repository_elsewhere(zoo: Zoo, 
     pulpit_command("export", "isos/carried", str(second), "--tar", "--since", "1", *at_home)
     with tarfile.open(second) as tar:
         assert sorted(tar.getnames()) == ["PULP_MANIFEST", "bear", "pulpit-export.files", "pulpit-export.json"]
-    assert "publication=9" in pulpit_command("export", "carried:9", str(folder), *at_home).stderr
+    assert "there is no carried:9" in pulpit_command("export", "carried:9", str(folder), *at_home).stderr
 
     with pulpit(tmp_path / "far", "[messaging]\nurl =\n") as far:
         there = ["--url", far.url, "-u", "admin", "--password-file", str(far.data_dir / "admin-password")]

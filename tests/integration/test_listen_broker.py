@@ -282,6 +282,13 @@ def test_of_several_brokers_the_next_is_tried(broker: Broker, exchange: str, tmp
         assert listener.told[0].startswith("cannot connect to amqp://127.0.0.1:1 ")
 
 
+def test_that_a_broker_does_not_speak_tls_is_told(broker: Broker, tmp_path: Path) -> None:
+    url = f"amqps://127.0.0.1:{broker.port}"
+    with listening(tmp_path, "--url", url) as listener:
+        until(lambda: listener.told, what="a sentence")
+        assert listener.told[0] == f"cannot connect to {url} (it does not speak TLS), trying again"
+
+
 @pytest.mark.parametrize(
     ("options", "kind"),
     [

@@ -84,10 +84,28 @@ def run(arguments: Sequence[str] | None = None) -> int:
     return guarded(lambda _: _run(arguments))
 
 
+def _where_it_belongs(error: click.NoSuchOption) -> str:
+    """Say where to give an option that a general one or a command below has; empty if neither does."""
+    context = error.ctx
+    if context is None or context.parent is None:
+        return ""
+    if error.option_name in _options(root):
+        return f" Give it before the command: pulp-admin {error.option_name} … {context.command_path.partition(' ')[2]}"
+    below = context.command.commands if isinstance(context.command, click.Group) else {}
+    names = sorted(name for name, command in below.items() if error.option_name in _options(command))
+    return f" Give it behind a command: {', '.join(names)}." if names else ""
+
+
+def _options(command: click.Command) -> set[str]:
+    return {name for parameter in command.params for name in parameter.opts}
+
+
 def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = root.main(arguments, prog_name="pulp-admin", standalone_mode=False)
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption):
+            error = click.UsageError(error.format_message() + _where_it_belongs(error), error.ctx)
         error.show()  # Pulp 2 distinguishes a missing or unknown option (64) from an invalid value (65)
         refused = isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter)
         return WrongData.exit_code if refused else WrongUse.exit_code

@@ -188,7 +188,7 @@ def login(session: Session, /, *, username: str | None, password: str | None, pa
     """Log in over https: later commands need no -u until the session expires or you log out."""
     user, server = session.server_of(username, password, password_file)
     if server.settings.url.scheme != "https":
-        raise WrongUse("A session is a certificate, which needs https; over http give -u with every command.")
+        raise WrongUse("A session is a certificate, which needs https; over http give -u USER before each command.")
     answer = server.post(path_of("actions", "login"))
     from cryptography import x509  # noqa: PLC0415 - other commands do not need it
 

@@ -1,6 +1,7 @@
 """`pulpit export`: finds and exports a publication, with or without a running server."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -57,11 +58,14 @@ def _find(database: Database, storage: Storage, what: str, since: int | None) ->
     by_number = _BY_NUMBER.match(what)
     place = what.strip("/").removeprefix("pulp/")
     with database.read() as connection:
+        publication: Publication | None = None
         if by_number:
-            publication: Publication | None = publications.get(connection, by_number[1], int(by_number[2]))
+            with suppress(MissingResource):
+                publication = publications.get(connection, by_number[1], int(by_number[2]))
         else:
             publication = publications.at(connection, place)
         if publication is None:
-            raise MissingResource(place=place)
+            reason = f"there is no {what}; `pulp-admin repo publications list --repo-id ID` shows numbers and places."
+            raise ConfigurationError("PLACE|REPO:NUMBER", reason)
         shown_at = None if by_number else place
         return found_export(connection, storage, content_types(), publication, place=shown_at, since=since)

@@ -35,6 +35,7 @@ from pulpit.amqp.address import BrokerAddress
 from pulpit.amqp.amqp091 import connection as amqp091
 from pulpit.amqp.amqp091.connection import Calls, causes, connect, open_channel
 from pulpit.amqp.amqp091.content_headers import PROPERTIES, ContentProperties, TolerantConnection, short_text
+from pulpit.net import tls
 from pulpit.subscriber.event import Message
 from pulpit.subscriber.source import (
     Binding,
@@ -367,6 +368,8 @@ class _Queue:
 
 def _in_words(error: Exception) -> str:
     for cause in causes(error):
+        if isinstance(cause, ssl.SSLError):
+            return tls.in_words(cause).removesuffix(".")
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
     return "it broke off the login" if isinstance(error, AMQPError) else type(error).__name__

@@ -19,6 +19,7 @@ from pulpit.amqp.address import BrokerAddress, parse_all
 from pulpit.client.failures import BrokenStream
 from pulpit.client.streams import forget_output, write_line
 from pulpit.errors import ConfigurationError, PulpitError
+from pulpit.net.addresses import literal
 from pulpit.net.config_files import first_line, read_secret
 from pulpit.subscriber.event import Message, parse_body, plain
 from pulpit.subscriber.source import EVERYTHING, PREFETCH, Binding, QueueType
@@ -130,11 +131,13 @@ def choose(
     """Take the URLs from the option, else the file, else the environment; host and port override them.
 
     Raises:
-        ConfigurationError: it is not an AMQP URL, or the file cannot be read or is readable by others, or the
-            password would be sent unencrypted to another machine and `allow_plain` does not permit it.
+        ConfigurationError: it is not an AMQP URL or not a host, or the file cannot be read or is readable by others,
+            or the password would be sent unencrypted to another machine and `allow_plain` does not permit it.
     """
     source, named = _named_brokers(url, url_file, environment)
     addresses = tuple(replace(address, host=host or address.host, port=port or address.port) for address in named)
+    if host and ("/" in host or (":" in host and literal(host) is None)):
+        raise ConfigurationError("--address", "it must be the host alone; give the port by --port, a URL by --url.")
     source = "--address" if host else source
     for address in addresses:
         address.check_password_is_safe(source, allowed=allow_plain, permission=ALLOW_PLAIN)

@@ -68,6 +68,22 @@ def test_repositories_by_id_and_name(admin: RunAdmin, wire: RestWire, capsys: Sc
 
 
 @pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (["status", "-u", "admin"], "before the command: pulp-admin -u … status\n"),
+        (["iso", "repo", "list", "--url", "http://x"], "before the command: pulp-admin --url … iso repo list\n"),
+        (["iso", "repo", "sync", "--repo-id", "zoo"], "behind a command: run, status.\n"),
+        (["tasks", "list", "--nonsense"], "No such option '--nonsense'.\n"),
+    ],
+)
+def test_an_option_in_the_wrong_place_is_answered_with_the_right_one(
+    admin: RunAdmin, capsys: Screen, words: list[str], place: str
+) -> None:
+    assert admin(*words) == 64
+    assert capsys.readouterr().err.endswith(place)
+
+
+@pytest.mark.parametrize(
     ("words", "meant"), [(["tasks", "lst"], "list"), (["orphans"], "orphan"), (["iso", "repos", "list"], "repo")]
 )
 def test_a_slip_of_the_pen_is_answered_with_what_may_have_been_meant(

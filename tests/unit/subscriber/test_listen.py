@@ -168,6 +168,14 @@ def test_over_amqp_10_nobody_in_particular_has_no_password_to_send() -> None:
         chosen(url="amqp+10://u:p@broker", allow_plain=False)
 
 
+@pytest.mark.parametrize("host", ["localhost:5672", "http://localhost", "amqp://localhost"])
+def test_an_address_is_a_host_alone(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="the host alone"):
+        choose(url=None, url_file=None, host=host, port=None, environment={})
+    [six] = choose(url=None, url_file=None, host="::1", port=None, environment={})
+    assert six.host == "::1"
+
+
 def test_no_password_of_several_travels_unencrypted() -> None:
     with pytest.raises(ConfigurationError, match="travel to b unencrypted"):
         choose(url="amqps://a,amqp://b", url_file=None, host=None, port=None, environment={})
