@@ -104,6 +104,7 @@ class Asker(Enum):
 
     NOBODY = "nobody"
     USER = "a user with a password"
+    FIRST_PASSWORD = "the administrator, with the password in the data folder"  # noqa: S105 - words
     TOKEN = "a token"  # noqa: S105 - a word
     SESSION = "whoever logged in"
 
@@ -187,6 +188,11 @@ def _not_allowed(body: dict[str, Any], asker: Asker) -> str:
         return "This user may not do that."
     if asker is Asker.SESSION:
         return "The session has ended; log in again with pulp-admin login, or give a user with -u."
+    if asker is Asker.FIRST_PASSWORD:
+        return (
+            "The server does not accept the password of the file admin-password in the data folder on this machine: it"
+            " was changed, or the file is another server's. Give a user with -u."
+        )
     return "The server does not accept this user name and password."
 
 

@@ -80,7 +80,9 @@ def _in_words(name: str, error: Exception) -> Failure:
         case OSError():
             reason = system_reason(error)
             failure = NotSent if isinstance(error, ConnectionRefusedError) else NoConnection
-            return failure(f"Cannot connect to {name}: {reason}. Is the server running there?")
+            is_maybe_tls = isinstance(error, ConnectionResetError) and name.startswith("http://")
+            question = "Is it https://, or has the server stopped?" if is_maybe_tls else "Is the server running there?"
+            return failure(f"Cannot connect to {name}: {reason}. {question}")
     return NoConnection(f"{name} does not answer in HTTP ({type(error).__name__}).")
 
 

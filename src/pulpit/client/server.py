@@ -106,8 +106,14 @@ class Server:
             sentence = f"{self._name} answered with status {status} and no reason; is a Pulp server there?"
             raise trouble(status, sentence) from None
         if status >= _FIRST_REFUSAL:
-            asker = Asker.NOBODY if self.settings.certificate is None else Asker.SESSION
-            if self.settings.credentials is not None:
-                asker = Asker.TOKEN if isinstance(self.settings.credentials, Token) else Asker.USER
-            raise refusal(status, body, asker=asker)
+            raise refusal(status, body, asker=self._asker())
         return Answer(status=status, body=body)
+
+    def _asker(self) -> Asker:
+        match self.settings.credentials:
+            case None:
+                return Asker.NOBODY if self.settings.certificate is None else Asker.SESSION
+            case Token():
+                return Asker.TOKEN
+            case given:
+                return Asker.FIRST_PASSWORD if given.is_first else Asker.USER

@@ -46,6 +46,8 @@ class Credentials:
 
     user: str
     password: str = field(repr=False)
+    is_first: bool = False
+    """Whether the server left the password in its data folder, and nobody has given it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,11 +253,10 @@ def _left_by_server(environment: Mapping[str, str]) -> Credentials | None:
     given = environment.get("PULPIT_DATA_DIR")
     try:
         path = (_expanded(given, "PULPIT_DATA_DIR") if given else default_data_dir()) / ADMIN_PASSWORD_FILE
-        return (
-            Credentials(user=ADMINISTRATOR, password=secret_from(path, "The administrator's password"))
-            if path.is_file()
-            else None
-        )
+        if not path.is_file():
+            return None
+        password = secret_from(path, "The administrator's password")
+        return Credentials(user=ADMINISTRATOR, password=password, is_first=True)
     except (PermissionError, ConfigurationError):
         return None
 

@@ -116,6 +116,19 @@ def test_wrong_credentials_are_told_from_missing_ones(admin: RunAdmin, wire: Res
     assert wire.asked[0].headers["Authorization"] == "Basic dTp3cm9uZw=="
 
 
+def test_a_first_password_that_was_changed_is_named(
+    admin: RunAdmin, wire: RestWire, tmp_path: Path, capsys: Screen
+) -> None:
+    wire.on("GET events/", Reply(status=401, body={"auth_error_code": "authentication_failed"}))
+    first = tmp_path / "admin-password"
+    first.write_text("first\n")
+    first.chmod(0o600)
+    assert admin("event", "listener", "list") == 77
+    assert "admin-password in the data folder" in capsys.readouterr().err
+    assert admin("-u", "admin", "-p", "wrong", "event", "listener", "list") == 77
+    assert "admin-password" not in capsys.readouterr().err
+
+
 def test_nobody_at_the_address_is_74(admin: RunAdmin, capsys: Screen) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -136,6 +149,17 @@ def test_an_answer_that_is_no_http_is_74(admin: RunAdmin) -> None:
         thread.start()
         assert admin("--url", f"http://127.0.0.1:{server.getsockname()[1]}", "status") == 74
         thread.join()
+
+
+def test_http_where_https_is_spoken_is_told(admin: RunAdmin, authority: trustme.CA, capsys: Screen) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=_serve_tls, args=(server, context))
+        thread.start()
+        assert admin("--url", f"http://127.0.0.1:{server.getsockname()[1]}", "status") == 74
+        thread.join()
+    assert "Is it https://" in capsys.readouterr().err
 
 
 def _say(server: socket.socket, words: bytes) -> None:

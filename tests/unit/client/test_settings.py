@@ -37,7 +37,7 @@ def test_with_nothing_said_it_is_the_server_of_this_machine(home: Path) -> None:
 
 def test_the_administrators_password_is_found_in_the_data_folder(home: Path) -> None:
     private(home / "data" / "admin-password", "s3cret\n")
-    assert loaded(home).credentials == Credentials(user="admin", password="s3cret")
+    assert loaded(home).credentials == Credentials(user="admin", password="s3cret", is_first=True)
 
 
 def test_a_password_that_others_can_read_is_refused(home: Path) -> None:
