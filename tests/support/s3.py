@@ -126,6 +126,8 @@ class Proxy(ThreadingHTTPServer):
         self.target = target
         self.status = 0
         """Answers everything with it; 0 lets the store answer."""
+        self.once: list[tuple[str, str, int, str]] = []
+        """Failures that happen once: method, a part of the address, status and code."""
         self.half = False
         """Sends half of each body and hangs up."""
         self.delay = 0.0
@@ -151,6 +153,12 @@ class Passing(BaseHTTPRequestHandler):
         if self.server.status:
             self._answer(self.server.status, {}, b"<Error><Code>the-access-key</Code></Error>")
             return
+        for failure in self.server.once:
+            method, part, status, code = failure
+            if (method, part in self.path) == (self.command, True):
+                self.server.once.remove(failure)
+                self._answer(status, {}, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
+                return
         store = http.client.HTTPConnection(self.server.target.removeprefix("http://"), timeout=30)
         store.request(self.command, self.path, body, dict(self.headers))
         answer = store.getresponse()

@@ -9,6 +9,7 @@ uploaded in the background, and `flush` waits for them. Other objects below the 
 
 import hashlib
 import io
+import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -43,7 +44,23 @@ _STATUS: Final = "status code: "
 _REFUSALS: Final = ("401", "403")
 _WHOLE_INSTEAD: Final = "non-partial"
 """obstore's message for a store that ignores a range request (rclone's does for parts)."""
-_REFUSED: Final = "refuses us, so check the credentials and what they may do there"
+_REFUSED: Final = "refuses us, so check the credentials, what they may do there, and the clock of this machine"
+_OTHER_REGION: Final = "is in another region, so set `[storage] region`"
+_REDIRECTED: Final = "configured region"
+"""In obstore's message for a redirect, which S3 sends from the wrong region."""
+_CODE: Final = re.compile(r"<Code>([A-Za-z]{1,60})</Code>")
+_MEANINGS: Final = {
+    "RequestTimeTooSkewed": "refuses us because the clock of this machine is wrong, so run a time service",
+    "ExpiredToken": "refuses us because the session token of the credentials has expired, so renew it",
+    "PermanentRedirect": _OTHER_REGION,
+    "AuthorizationHeaderMalformed": _OTHER_REGION,
+    "IllegalLocationConstraintException": _OTHER_REGION,
+    "QuotaExceeded": "is full",
+}
+"""What the codes in S3's responses mean, as the end of a sentence."""
+_PASSING: Final = ("RequestTimeout", "OperationAborted", "NoSuchUpload")
+"""Codes of failed uploads that succeed when they are repeated from the beginning, which obstore does not."""
+_UPLOAD_TRIES: Final = 3
 
 T = TypeVar("T")
 
@@ -266,17 +283,31 @@ class ObjectStorage:
         size = path.stat().st_size
         try:
             with self._sentences():
-                if size <= PART:
-                    obstore.put(self._store, self._key(sha256), path.read_bytes(), use_multipart=False)
-                else:
-                    part = max(PART, size // MOST_PARTS + 1)
-                    obstore.put(self._store, self._key(sha256), path, chunk_size=part, max_concurrency=PARTS_AT_ONCE)
+                self._send(path, sha256, size)
                 there = size if size <= PART and self._proves_uploads else self._size(sha256)
             self._compare(sha256, size, there)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
         self._cache.keep(path, sha256)
+
+    def _send(self, path: Path, sha256: str, size: int) -> None:
+        content = path.read_bytes() if size <= PART else b""
+        for tries_left in reversed(range(_UPLOAD_TRIES)):
+            try:
+                if size <= PART:
+                    obstore.put(self._store, self._key(sha256), content, use_multipart=False)
+                else:
+                    part = max(PART, size // MOST_PARTS + 1)
+                    obstore.put(self._store, self._key(sha256), path, chunk_size=part, max_concurrency=PARTS_AT_ONCE)
+            except (BaseError, FileNotFoundError) as error:
+                if _code(error) in _PASSING and tries_left:
+                    continue
+                if isinstance(error, FileNotFoundError):
+                    self._prove()
+                    raise StorageUnavailable(f"{self._shown} lost an upload; nothing was changed.") from None
+                raise
+            return
 
     def _fetched(self, sha256: str) -> Path:
         """Download an object into the cache."""
@@ -329,10 +360,10 @@ class ObjectStorage:
         """Turn the store's errors into sentences without internal details."""
         try:
             yield
-        except (PermissionDeniedError, UnauthenticatedError):
-            raise StorageUnavailable(f"{self._shown} {_REFUSED}.") from None
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            raise StorageUnavailable(f"{self._shown} {_MEANINGS.get(_code(error), _REFUSED)}.") from None
         except BaseError as error:
-            raise StorageUnavailable(f"{self._shown} {_reason(str(error))}; nothing was changed.") from None
+            raise StorageUnavailable(f"{self._shown} {_reason(error)}; nothing was changed.") from None
 
 
 class WrongObject(WorkFailed):
@@ -345,8 +376,19 @@ class WrongObject(WorkFailed):
         )
 
 
-def _reason(text: str) -> str:
+def _code(error: Exception) -> str:
+    """Return the code of an error in S3's response, if there is one."""
+    found = _CODE.search(str(error))
+    return found[1] if found else ""
+
+
+def _reason(error: BaseError) -> str:
     """Say what went wrong, as the end of a sentence."""
+    if meaning := _MEANINGS.get(_code(error)):
+        return meaning
+    text = str(error)
+    if _REDIRECTED in text:
+        return _OTHER_REGION
     _, found, rest = text.partition(_STATUS)
     status = rest[:3]
     if found and status.isdigit():
