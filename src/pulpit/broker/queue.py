@@ -18,6 +18,9 @@ WORTH_SHEDDING: Final = 1024
 Smaller ones cost less than the message object.
 """
 
+EXPIRED_AT_ONCE: Final = 200
+"""Expired messages that are dead-lettered in one turn of the loop: ten thousand would hold up everything else."""
+
 
 class Entry(Row):
     """A message in a queue; `consumer` holds it unacknowledged under `tag`, None after a basic.get."""
@@ -339,9 +342,13 @@ class Queue:
         return Entry(number, message, self, True, priority, expires_at)
 
     def _next_lane(self) -> Lane[Entry] | None:
-        """Return the lane with the next message to deliver, after discarding expired ones in front of it."""
-        if self._has_expiry:
-            self._expire()
+        """Return the lane with the next message to deliver, after discarding expired ones in front of it.
+
+        None if there are too many of these: what is behind them is delivered once they have been discarded.
+        """
+        if self._has_expiry and not self._expire():
+            self._watch_expiry()
+            return None
         return self.backlog.first_lane()
 
     def _popped(self) -> None:
@@ -373,12 +380,16 @@ class Queue:
         self.dead_letter(self, entry, reason)
         self.backlog.forget(entry)
 
-    def _expire(self) -> None:
-        """Discard expired messages at the head of each lane."""
-        now = self.timers.now()
+    def _expire(self) -> bool:
+        """Discard expired messages at the head of each lane, some at a time; return whether none is left there."""
+        now, left = self.timers.now(), EXPIRED_AT_ONCE
         for lane in list(self.backlog.lanes.values()):
             while (entry := lane.first()) is not None and entry.expires_at is not None and entry.expires_at <= now:
+                if not left:
+                    return False
                 self._discard(lane, DeathReason.EXPIRED)
+                left -= 1
+        return True
 
     def _watch_expiry(self) -> None:
         """Keep a timer for the earliest head that will expire."""
@@ -397,7 +408,9 @@ class Queue:
         def due() -> None:
             self._expiry_timer = None
             if not self.deleted:
-                self._expire()
+                is_clear = self._expire()
                 self._watch_expiry()
+                if is_clear:
+                    self.drain()
 
         self._expiry_timer = self.timers.after(delay, due)
