@@ -250,6 +250,29 @@ def test_a_paused_page_holds_the_events_back_and_shows_them_when_it_goes_on(admi
     assert types(browser) == ["zoo.slept", "zoo.fed"]
 
 
+def test_more_tabs_than_a_browser_has_connections_are_live_when_they_are_looked_at(admin: System) -> None:
+    browser, driver = admin.browser, admin.browser.driver
+    event = f"ci.tabs-{secrets.token_hex(3)}"
+    tabs = [driver.current_window_handle]
+    try:
+        for _ in range(7):
+            driver.switch_to.new_window("tab")
+            tabs.append(driver.current_window_handle)
+            admin.open("/")
+            browser.until_text("live")
+        admin.server.call("POST", "/pulpit/v1/events", {"event_type": event, "payload": {}})
+        for tab in (tabs[-1], tabs[0], tabs[3]):
+            driver.switch_to.window(tab)
+            until(lambda: types(browser)[:1] == [event], what=f"{event} on each page")
+            browser.until_text("live")
+            assert types(browser).count(event) == 1
+    finally:
+        for tab in tabs[1:]:
+            driver.switch_to.window(tab)
+            driver.close()
+        driver.switch_to.window(tabs[0])
+
+
 def test_a_dead_letter_is_sent_again(admin: System) -> None:
     with hook() as receiver:
         receiver.status = 400
@@ -363,6 +386,9 @@ def test_every_page_can_be_used_by_everybody(admin: System, axe: str) -> None:
         admin.picture(f"page-{name}-narrow")
         if browser.run("return document.documentElement.scrollWidth > 400"):
             found[f"{name} wide"] = [str(browser.run(WIDE))]
+        if browser.run(SCROLLED):
+            found[f"{name} scrolled"] = ["a table is wider than the window"]
+        found |= _violations(browser, f"{name} narrow", "{}")
         browser.resize(1440, 1000)
     for gone in ("tokens/" + token["id"], "hooks/" + hooked_in["id"], "consumers/" + "c" * 100):
         admin.server.call("DELETE", f"/pulpit/v1/{gone}")
@@ -375,6 +401,11 @@ DARK = {"now", "listener", "event-page", "topics"}
 WIDE = """
     return [...document.querySelectorAll("main *")].filter(one => one.getBoundingClientRect().right > 400)
         .map(one => one.outerHTML.slice(0, 120)).slice(-3).join(" | ");
+"""
+
+SCROLLED = """
+    return [...document.querySelectorAll(".scroll:has(table:not(.matrix))")]
+        .some(one => one.scrollWidth > one.clientWidth);
 """
 
 

@@ -2,17 +2,21 @@
 "use strict";
 
 const MOST_ROWS = 200;
+const AGAIN_MS = 5000;
 
 function followEvents(rows) {
   const state = document.getElementById("stream-state");
   const pause = document.getElementById("pause");
   let held = [];
   let skipped = 0;
+  let source = null;
+
+  function isPaused() { return pause.getAttribute("aria-pressed") === "true"; }
 
   function say(text) { if (state.textContent !== text) state.textContent = text; }
 
   function told() {
-    if (pause.getAttribute("aria-pressed") === "true") {
+    if (isPaused()) {
       say(held.length + skipped ? `paused, ${held.length + skipped} new` : "paused");
     } else {
       say("live");
@@ -33,16 +37,28 @@ function followEvents(rows) {
     while (rows.rows.length > MOST_ROWS) rows.deleteRow(-1);
   }
 
-  const source = new EventSource(rows.dataset.stream);
-  source.addEventListener("open", told);
-  source.addEventListener("error", () => {
-    say(source.readyState === EventSource.CLOSED ? "not live any more; reload the page" : "the server is away, trying again …");
-  });
-  source.addEventListener("rows", (event) => {
+  function follow() {
+    source = new EventSource(rows.dataset.stream);
+    source.addEventListener("open", told);
+    source.addEventListener("error", () => {
+      say("the server is away, trying again …");
+      if (source.readyState === EventSource.CLOSED) { leave(); setTimeout(catchUp, AGAIN_MS); }
+    });
+    source.addEventListener("rows", take);
+    source.addEventListener("panels", (event) => {
+      replace(document.getElementById("panels"), parsed(JSON.parse(event.data).html).body);
+    });
+    source.addEventListener("over", () => { leave(); location.reload(); });
+  }
+
+  function leave() { source?.close(); source = null; }
+
+  function take(event) {
     const news = JSON.parse(event.data);
     const fresh = [...parsed(`<table><tbody>${news.html}</tbody></table>`).querySelectorAll("tr")];
     for (const row of fresh) row.classList.add("fresh");
-    if (pause.getAttribute("aria-pressed") === "true") {
+    rows.dataset.stream = rows.dataset.stream.replace(/\bafter=\d+/, `after=${event.lastEventId}`);
+    if (isPaused()) {
       held = [...fresh, ...held];
       skipped += news.skipped + Math.max(0, held.length - MOST_ROWS);
       held.length = Math.min(held.length, MOST_ROWS);
@@ -50,14 +66,37 @@ function followEvents(rows) {
       show(fresh, news.skipped);
     }
     told();
+  }
+
+  // Show the newest events again, and go on from there; what is paused goes on from the last one that came.
+  async function catchUp() {
+    if (source || document.hidden) return;
+    if (isPaused()) { follow(); return; }
+    try {
+      const page = await fetchPage();
+      const newest = page?.getElementById(rows.id);
+      if (!newest) throw new Error("not the page");
+      if (source || document.hidden) return;
+      if (newest.rows.length) document.querySelector(".empty")?.remove();
+      rows.replaceChildren(...newest.childNodes);
+      rows.dataset.stream = newest.dataset.stream;
+      tellAges(rows);
+      follow();
+    } catch {
+      say("the server is away, trying again …");
+      setTimeout(catchUp, AGAIN_MS);
+    }
+  }
+
+  // A browser has six connections to a server, for all its tabs: those that nobody sees leave them to the others.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) leave();
+    else catchUp();
   });
-  source.addEventListener("panels", (event) => {
-    replace(document.getElementById("panels"), parsed(JSON.parse(event.data).html).body);
-  });
-  source.addEventListener("over", () => { source.close(); location.reload(); });
+  if (!document.hidden) follow();
   pause.hidden = false;
   pause.addEventListener("click", () => {
-    const paused = pause.getAttribute("aria-pressed") !== "true";
+    const paused = !isPaused();
     pause.setAttribute("aria-pressed", String(paused));
     if (!paused) { show(held, skipped); held = []; skipped = 0; }
     told();
@@ -70,19 +109,39 @@ function parsed(html) { return new DOMParser().parseFromString(html, "text/html"
 function replace(place, fresh) {
   const selected = document.getSelection();
   const busy = place.contains(document.activeElement) || (selected && !selected.isCollapsed && place.contains(selected.anchorNode));
-  if (!busy) { place.replaceChildren(...fresh.childNodes); tellAges(place); }
+  if (!busy) { place.replaceChildren(...fresh.childNodes); tellAges(place); labelCells(place); }
 }
 
+// This page as it is now; nothing if the session has ended, after which the page is left for the login.
+async function fetchPage() {
+  const answer = await fetch(location.href, { headers: { "Accept": "text/html" } });
+  if (answer.redirected) { location.reload(); return null; }
+  return parsed(await answer.text());
+}
+
+// The next look begins after the last one has ended: a slow server is not asked more often than it answers.
 function keepFresh(place) {
-  setInterval(async () => {
-    if (document.hidden) return;
+  setTimeout(async () => {
     try {
-      const answer = await fetch(location.href, { headers: { "Accept": "text/html" } });
-      if (answer.redirected) { location.reload(); return; }
-      const fresh = parsed(await answer.text()).getElementById(place.id);
+      const fresh = document.hidden ? null : (await fetchPage())?.getElementById(place.id);
       if (fresh) replace(place, fresh);
     } catch { /* the server is away; the next time may be better */ }
+    keepFresh(place);
   }, 1000 * Number(place.dataset.refresh));
+}
+
+// On a narrow screen each row becomes a block of lines, which begin with the name of their column.
+function labelCells(place) {
+  for (const table of place.querySelectorAll(".scroll > table:not(.matrix)")) {
+    const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent.trim());
+    table.classList.add("labelled");
+    for (const row of table.tBodies[0].rows) {
+      [...row.cells].forEach((cell, number) => {
+        cell.dataset.label = names[number];
+        cell.classList.toggle("none", !cell.textContent.trim() && !cell.children.length);
+      });
+    }
+  }
 }
 
 const AGES = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
@@ -128,4 +187,5 @@ for (const box of document.querySelectorAll("[data-all]")) {
   });
 }
 tellAges(document);
+labelCells(document);
 setInterval(() => tellAges(document), 15000);
