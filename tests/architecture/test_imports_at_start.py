@@ -10,7 +10,16 @@ SELDOM = {
     "psycopg", "pycurl", "regex", "rich", "solv", "sqlalchemy.dialects.postgresql",
 }  # fmt: skip
 LATER = {
-    "pulpit.server.serve": SELDOM | {"fastapi", "pydantic", "pulpit.server.rest", "starlette", "uvicorn"},
+    "pulpit.server.serve": SELDOM
+    | {
+        "fastapi",
+        "packaging",
+        "pulpit.server.content_types",
+        "pulpit.server.rest",
+        "pydantic",
+        "starlette",
+        "uvicorn",
+    },
     "pulpit.server.rest": SELDOM,
     "pulpit.admin.main": {
         "asyncio",
