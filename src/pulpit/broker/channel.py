@@ -4,7 +4,7 @@ The two hot paths, publishing and delivering, work on raw bytes; everything else
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Final
@@ -29,7 +29,7 @@ from pulpit.broker.publishing import (
     remember,
     replace_reply_to,
 )
-from pulpit.broker.queue import WORTH_SHEDDING, Consumer, Entry, Queue
+from pulpit.broker.queue import DEAD_AT_ONCE, WORTH_SHEDDING, Consumer, Entry, Queue
 from pulpit.broker.queue_arguments import QUORUM
 from pulpit.broker.refusals import access_refused, not_found, precondition_failed
 from pulpit.broker.virtualhost import VirtualHost
@@ -330,6 +330,12 @@ class Channel:
             entry.queue.reject(entry)
             queues.add(entry.queue)
         self._drain(queues)
+
+    def reject_in_turns(self, entries: Sequence[Entry]) -> None:
+        """Dead-letter entries, some in each turn of the loop."""
+        self.reject(entries[:DEAD_AT_ONCE])
+        if rest := entries[DEAD_AT_ONCE:]:
+            rest[0].queue.timers.after(0, lambda: self.reject_in_turns(rest))
 
     def requeue(self, entries: Iterable[Entry]) -> None:
         by_queue: dict[Queue, list[Entry]] = {}

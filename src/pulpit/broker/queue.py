@@ -18,8 +18,8 @@ WORTH_SHEDDING: Final = 1024
 Smaller ones cost less than the message object.
 """
 
-EXPIRED_AT_ONCE: Final = 200
-"""Expired messages that are dead-lettered in one turn of the loop: ten thousand would hold up everything else."""
+DEAD_AT_ONCE: Final = 200
+"""Messages that are dead-lettered in one turn of the loop: ten thousand would hold up everything else."""
 
 
 class Entry(Row):
@@ -382,7 +382,7 @@ class Queue:
 
     def _expire(self) -> bool:
         """Discard expired messages at the head of each lane, some at a time; return whether none is left there."""
-        now, left = self.timers.now(), EXPIRED_AT_ONCE
+        now, left = self.timers.now(), DEAD_AT_ONCE
         for lane in list(self.backlog.lanes.values()):
             while (entry := lane.first()) is not None and entry.expires_at is not None and entry.expires_at <= now:
                 if not left:

@@ -4,7 +4,7 @@ from typing import Any
 
 from pamqp import body, commands
 
-from pulpit.broker.queue import EXPIRED_AT_ONCE
+from pulpit.broker.queue import DEAD_AT_ONCE
 from support.broker_box import Box
 
 
@@ -27,16 +27,33 @@ def test_many_messages_that_expire_together_leave_the_event_loop_to_others() -> 
     arguments: dict[str, Any] = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
     client.send(commands.Queue.Declare(0, "q", arguments=arguments))
     queues = box.state.hosts["/"].queues
-    for number in range(3 * EXPIRED_AT_ONCE + 1):
+    for number in range(3 * DEAD_AT_ONCE + 1):
         client.publish(b"%d" % number, "q", expiration="1000")
     client.publish(b"lasts", "q")
     left: list[int] = []
     box.timers.after(1, lambda: left.append(len(queues["q"])))  # the turn of somebody else, at the same time
     box.timers.milliseconds += 1000
     client.send(commands.Basic.Consume(0, "q"))
-    assert len(queues["q"]) == 2 * EXPIRED_AT_ONCE + 2
+    assert len(queues["q"]) == 2 * DEAD_AT_ONCE + 2
     box.timers.pass_time(0)
-    assert left == [EXPIRED_AT_ONCE + 2]
-    assert (len(queues["q"]), len(queues["dead"])) == (0, 3 * EXPIRED_AT_ONCE + 1)
+    assert left == [DEAD_AT_ONCE + 2]
+    assert (len(queues["q"]), len(queues["dead"])) == (0, 3 * DEAD_AT_ONCE + 1)
     delivered = [value.value for _, value in client.read() if isinstance(value, body.ContentBody)]
     assert delivered == [b"lasts"]
+
+
+def test_many_messages_that_are_rejected_together_leave_the_event_loop_to_others() -> None:
+    box = Box()
+    client = box.client()
+    client.send(commands.Queue.Declare(0, "dead"))
+    arguments: dict[str, Any] = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    client.send(commands.Queue.Declare(0, "q", arguments=arguments))
+    client.send(commands.Basic.Consume(0, "q"))
+    for number in range(2 * DEAD_AT_ONCE + 1):
+        client.publish(b"%d" % number, "q")
+    queues = box.state.hosts["/"].queues
+    client.send(commands.Basic.Nack(2 * DEAD_AT_ONCE + 1, multiple=True, requeue=False))
+    assert (len(queues["dead"]), queues["q"].unacknowledged) == (DEAD_AT_ONCE, DEAD_AT_ONCE + 1)
+    client.send(commands.Channel.Close(200, "", 0, 0))
+    box.timers.pass_time(0)
+    assert (len(queues["dead"]), queues["q"].unacknowledged, len(queues["q"])) == (2 * DEAD_AT_ONCE + 1, 0, 0)

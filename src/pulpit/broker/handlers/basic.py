@@ -151,7 +151,7 @@ def _refuse(channel: Channel, entries: list[Entry], *, requeue: bool) -> None:
     elif requeue:
         channel.requeue(entries)
     else:
-        channel.reject(entries)
+        channel.reject_in_turns(entries)
 
 
 def recover(channel: Channel, method: methods.BasicRecover) -> None:
