@@ -338,7 +338,7 @@ tasks = Table(
     metadata,
     Column("object_id", String(24), primary_key=True),
     Column("id", String(36), nullable=False, unique=True),
-    Column("task_type", String(64), nullable=False),
+    Column("task_type", String(255), nullable=False),
     Column("arguments", Json, nullable=False),
     Column("tags", Json, nullable=False),
     Column("resource", String(300)),

@@ -13,6 +13,7 @@ from pulpit.store.database import Database, Transaction
 from pulpit.store.history import Ending
 from pulpit.store.retention import Retention
 from pulpit.store.tasks import EndedTask, NewTask, Task
+from pulpit.tasks import queue
 
 
 def queued(database: Database, resource: str | None = None, *tags: str) -> Task:
@@ -40,6 +41,17 @@ def test_tasks_of_one_resource_run_one_at_a_time_and_in_order(database: Database
     again = claimed(database)
     assert again
     assert again.id == second.id
+
+
+TYPES = [value for value in vars(queue).values() if isinstance(value, str) and value.startswith(("pulp.", "pulpit."))]
+
+
+@pytest.mark.parametrize("task_type", [name for name in TYPES if name != queue.__name__])
+def test_every_type_of_a_task_has_room(database: Database, task_type: str) -> None:
+    with database.write() as tx:
+        task = tasks.add(tx, NewTask(task_type=task_type, arguments={}, tags=[]), now=system_clock())
+    with database.read() as connection:
+        assert tasks.get(connection, task.id).task_type == task_type
 
 
 def test_only_the_worker_that_has_a_task_can_end_it_and_only_once(database: Database) -> None:
