@@ -9,7 +9,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ ENDED = ("finished", "error", "canceled", "skipped")
 class Server(Process):
     """The server of one data folder."""
 
-    def __init__(self, data_dir: Path, conf: str = "", trust: Path | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, conf: str = "", trust: Path | None = None, *, variables: Mapping[str, str] | None = None
+    ) -> None:
         self.data_dir = data_dir
         self.broker_port = free_port()
         self.port = free_port()
@@ -32,11 +34,17 @@ class Server(Process):
         self._trust = ssl.create_default_context(cafile=trust) if trust else None
         self._conf = data_dir.parent / f"{data_dir.name}.conf"
         self._conf.write_text(conf)
+        self._variables = dict(variables or {})
         self.said: list[str] = []
 
     @property
     def amqp_url(self) -> str:
         return f"amqp://guest:guest@127.0.0.1:{self.broker_port}/%2F"
+
+    @property
+    def basic(self) -> str:
+        """The administrator's login as a header."""
+        return "Basic " + base64.b64encode(f"admin:{self.password}".encode()).decode()
 
     @property
     def password(self) -> str:
@@ -46,7 +54,7 @@ class Server(Process):
         """Start it and wait until it is ready."""
         command = [sys.executable, "-m", "pulpit.cli", "serve", "--config", str(self._conf)]
         command += ["--data-dir", str(self.data_dir), "--port", str(self.port), "--broker-port", str(self.broker_port)]
-        environment = clean_environment()
+        environment = clean_environment() | self._variables
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         threading.Thread(target=self._read, args=(self._process,)).start()
         ready = len([line for line in self.said if line.startswith("ready: ")])
@@ -55,8 +63,7 @@ class Server(Process):
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Ask the REST API v2 as administrator; raises `urllib.error.HTTPError` on a refusal."""
         request = urllib.request.Request(f"{self.url}{path}", method=method)
-        token = base64.b64encode(f"admin:{self.password}".encode()).decode()
-        request.add_header("Authorization", f"Basic {token}")
+        request.add_header("Authorization", self.basic)
         data = None if body is None else json.dumps(body).encode()
         if data is not None:
             request.add_header("Content-Type", "application/json")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,9 +41,16 @@ def shared_by(kind: str, folder: Path, *, redirect: bool = False) -> Iterator[Sh
         yield Shared(folder=folder, conf=conf, settings=settings, s3=store)
 
 
-def beside(shared: Shared, first: Server, name: str = "two", further: str = "") -> Server:
+def beside(
+    shared: Shared,
+    first: Server,
+    name: str = "two",
+    further: str = "",
+    *,
+    variables: Mapping[str, str] | None = None,
+) -> Server:
     """A server beside the first, which has made the administrator; it is not started."""
-    server = Server(shared.folder / name, shared.conf + further)
+    server = Server(shared.folder / name, shared.conf + further, variables=variables)
     server.data_dir.mkdir(mode=0o700)
     (server.data_dir / "node").write_text(f"{name:_<6}")
     (server.data_dir / "admin-password").write_text(first.password)

@@ -45,6 +45,7 @@ class Leases:
         self._now: Final = now
         self._mine: set[str] | None = None if database.is_sqlite else set()
         self._until = now()
+        self._clock_watch: Final = servers.ClockWatch()
         self._renewed = asyncio.Event()
         self.lapsed = False
         """Whether another server may have delivered since the cursors were started: they must start again."""
@@ -104,6 +105,7 @@ class Leases:
     def _renew(self) -> set[str]:
         with self._database.write() as tx:
             mine = servers.renew(tx, self._me)
+            self._clock_watch.look(tx.connection)
         if mine is None:
             _log.error(
                 "another server has the name of this one; is its data folder a copy?",

@@ -5,6 +5,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from pulpit.clock import system_clock
 from pulpit.errors import WorkFailed
 from pulpit.repositories import inventory
 from pulpit.repositories.concurrency import in_thread
@@ -106,14 +107,18 @@ def _remove_files(context: TaskContext) -> None:
 
 
 def remove_strays(context: TaskContext) -> None:
-    """Remove files that were downloaded but never recorded, and abandoned partial downloads."""
+    """Remove files that were downloaded but never recorded, and abandoned partial downloads.
+
+    To a machine whose clock is ahead, what others are storing now looks old.
+    """
+    strays_for = STRAYS_FOR + max((system_clock() - context.database.clock()).total_seconds(), 0)
     for prefix in PREFIXES:
-        old = {file.sha256 for file in context.storage.names(prefix) if file.age > STRAYS_FOR}
+        old = {file.sha256 for file in context.storage.names(prefix) if file.age > strays_for}
         if not old:
             continue
         with context.database.write() as tx:
             holdings.lock_artifacts(tx)
             context.storage.remove(old - units.kept(tx.connection, old).keys() - uploads.files(tx.connection))
-    context.storage.sweep(STRAYS_FOR)
+    context.storage.sweep(strays_for)
     context.scratch.sweep()
     context.scratch.sweep_partials(PARTIALS_FOR)

@@ -35,7 +35,6 @@ from pulpit.text import host_and_port, one_line
 
 MOST: Final = 20
 """Listeners and schedules that are listed individually."""
-SKEW: Final = timedelta(seconds=5)
 LATE: Final = timedelta(minutes=5)
 """Age of an undelivered event from which its listener counts as behind."""
 _AMQP_091: Final = b"AMQP\x00\x00\x09\x01"
@@ -236,13 +235,13 @@ def _clocks(inside: _Inside) -> Iterator[Finding]:
     """Compare the clock with the database's and with the newest event."""
     now = inside.installation.now
     theirs = database_time(inside.connection)
-    if abs(theirs - now) > SKEW:
+    if abs(theirs - now) > servers.CLOCK_SKEW:
         sentence = (
             f"The clocks of this machine and of the database are {abs(theirs - now).total_seconds():.0f} s apart."
         )
         yield warning("clock", sentence, "Run a time service, such as systemd-timesyncd or chrony, on both.")
     newest = event_log.get(inside.connection, event_log.head(inside.connection))
-    if newest is not None and newest.occurred_at - now > SKEW:
+    if newest is not None and newest.occurred_at - now > servers.CLOCK_SKEW:
         sentence = f"The newest event is of {newest.occurred_at:%Y-%m-%d %H:%M} UTC, which is still to come."
         yield warning("clock", sentence, "The clock was ahead when it was fired, or is behind now: set it right.")
 
@@ -346,7 +345,7 @@ def _servers(inside: _Inside) -> Iterator[Finding]:
         if member.version and member.version != __version__:
             sentence = f"{name} is of version {member.version}, and this is {__version__}."
             yield warning("servers", sentence, "Run one version everywhere; during an upgrade it may be so.")
-        if member.clock_ahead is not None and abs(member.clock_ahead) > SKEW.total_seconds():
+        if member.clock_ahead is not None and abs(member.clock_ahead) > servers.CLOCK_SKEW.total_seconds():
             way = "ahead of" if member.clock_ahead > 0 else "behind"
             sentence = f"The clock of {member.node} is {abs(member.clock_ahead):.0f} s {way} that of the database."
             yield warning("servers", sentence, "Run a time service, such as systemd-timesyncd or chrony, there.")

@@ -117,9 +117,11 @@ async def _begin(startup: Startup, supervised: Coroutine[None, None, None]) -> N
 
 async def _beat(database: Database, me: Instance) -> None:
     """Send heartbeats to the database until another process has these workers' name."""
+    clock_watch = servers.ClockWatch()
 
     def beat() -> bool:
         with database.write() as tx:
+            clock_watch.look(tx.connection)
             return servers.beat(tx, me)
 
     while await when_available(beat):  # noqa: ASYNC110 - only the database tells

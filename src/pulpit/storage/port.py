@@ -15,7 +15,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """A stored file; `age` in seconds, by the storage's own clock."""
+    """A stored file; `age` in seconds, from the storage's clock to this machine's."""
 
     sha256: str
     size: int

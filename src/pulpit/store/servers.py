@@ -7,6 +7,7 @@ lease expired, because a machine's clock is wrong.
 Locks are taken in one order: the advisory one, then the row of a server, then rows of listeners by their ids.
 """
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -22,6 +23,11 @@ from pulpit.store.tasks import RUNNING
 
 LEASE: Final = timedelta(seconds=15)
 """How long a server holds a listener without renewal."""
+
+CLOCK_SKEW: Final = timedelta(seconds=5)
+"""From which difference on between a machine's clock and the database's an administrator is told."""
+
+_log = logging.getLogger(__name__)
 
 _POSTGRESQL_LOCK: Final = text(
     "SELECT set_config('idle_in_transaction_session_timeout', '5000', true), pg_advisory_xact_lock(7085749)"
@@ -99,11 +105,23 @@ def beat(tx: Transaction, me: Instance) -> bool:
 def shared_secret(tx: Transaction, name: str, mine: str) -> str:
     """Return the named secret that all servers share: the first one stored wins."""
     _lock(tx)
-    known = select(shared_secrets.c.content).where(shared_secrets.c.name == name)
-    found: str | None = tx.connection.execute(known).scalar()
+    found = known_secret(tx.connection, name)
     if found is None:
         tx.connection.execute(insert(shared_secrets).values(name=name, content=mine))
     return found or mine
+
+
+def known_secret(connection: Connection, name: str) -> str | None:
+    """Return the named secret that all servers share, if there is one yet."""
+    content: str | None = connection.execute(
+        select(shared_secrets.c.content).where(shared_secrets.c.name == name)
+    ).scalar()
+    return content
+
+
+def change_secret(tx: Transaction, name: str, content: str) -> None:
+    """Replace a secret that the same transaction has got from `shared_secret`, whose lock keeps others waiting."""
+    tx.connection.execute(update(shared_secrets).where(shared_secrets.c.name == name).values(content=content))
 
 
 def renew(tx: Transaction, me: Instance) -> set[str] | None:
@@ -159,6 +177,24 @@ class Member:
     """`None` if it is older than this column."""
     clock_ahead: float | None
     """Seconds by which its clock was ahead of the database's."""
+
+
+class ClockWatch:
+    """Logs when this machine's clock begins to differ from the database's, and when it no longer does."""
+
+    def __init__(self) -> None:
+        self._is_wrong = False
+
+    def look(self, connection: Connection) -> None:
+        ahead = (system_clock() - database_time(connection)).total_seconds()
+        is_wrong = abs(ahead) > CLOCK_SKEW.total_seconds()
+        if is_wrong and not self._is_wrong:
+            way = "ahead of" if ahead > 0 else "behind"
+            sentence = "the clock of this machine is %.0f s %s that of the database; run a time service"
+            _log.warning(sentence, abs(ahead), way, extra={"action": "clock_wrong"})
+        elif self._is_wrong and not is_wrong:
+            _log.info("the clock of this machine agrees with the database's again", extra={"action": "clock_right"})
+        self._is_wrong = is_wrong
 
 
 def members(connection: Connection) -> list[Member]:

@@ -21,6 +21,7 @@ from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, 
 from pulpit.events import OWN_ROOTS, PULP_TYPES, check_event_type
 from pulpit.fire import fire_all
 from pulpit.store import event_log
+from pulpit.store.database import database_time
 from pulpit.store.event_log import LONGEST_KEY
 
 MOST_AT_ONCE: Final = 10_000
@@ -132,7 +133,7 @@ def fire_events(
         StorageFull: the disk is full; nothing was fired.
     """
     with services.database.write(is_one_statement=len(events) == 1 and not key) as tx:
-        before = event_log.take_key(tx, key, digest, now=services.clock()) if key else None
+        before = event_log.take_key(tx, key, digest, now=database_time(tx.connection)) if key else None
         if before:
             if before.request_digest != digest:
                 raise ConflictingOperation("This Idempotency-Key was used for another request.")

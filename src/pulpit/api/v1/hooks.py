@@ -29,7 +29,7 @@ from pulpit.errors import ConflictingOperation, InvalidValue, MalformedRequest, 
 from pulpit.events import HOPS, OWN_ROOTS
 from pulpit.fire import fire
 from pulpit.store import event_log, hooks, repositories, tasks
-from pulpit.store.database import Transaction
+from pulpit.store.database import Transaction, database_time
 from pulpit.store.hooks import Hook
 from pulpit.tasks import queue
 from pulpit.text import shown
@@ -223,7 +223,7 @@ def _take(services: Services, hook: Hook, told: Told, hops_header: str) -> dict[
     repo_id = hook_providers.repository(hook.repo_id, told) if hook.repo_id else None
     with services.database.write() as tx:
         key = f"hook {hook.id} {told.delivery}"[: event_log.LONGEST_KEY] if told.delivery else ""
-        before = event_log.take_key(tx, key, "", now=services.clock()) if key else None
+        before = event_log.take_key(tx, key, "", now=database_time(tx.connection)) if key else None
         if before:
             return {"event": before.answer[0], "task_id": None, "reason": "it was delivered before"}
         payload = {"hook": hook.name, "provider": hook.provider, **told.payload(), HOPS: hops}

@@ -118,7 +118,7 @@ def uploads_of(services: Services) -> Uploads | SharedUploads:
     """Return the uploads of this server's data folder, or the shared ones."""
     storage, limits = services.publications.storage, UploadLimits()
     if storage.is_shared:
-        return SharedUploads(services.database, storage, Scratch(services.data_dir), services.clock, limits)
+        return SharedUploads(services.database, storage, Scratch(services.data_dir), services.database.clock, limits)
     return Uploads(services.data_dir, services.clock, limits)
 
 
