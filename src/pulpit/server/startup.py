@@ -63,6 +63,7 @@ class Startup:
             DatabaseUnavailable: the database does not respond.
         """
         try:
+            await _refuse_older_servers(self._database, self.me)
             await asyncio.to_thread(self._database.prepare)
             await asyncio.to_thread(self._refuse_to_forget)
             identity = await asyncio.to_thread(self._begun_storage)
@@ -146,6 +147,28 @@ def _ensure_admin(database: Database, data_dir: Path, clock: Clock) -> str | Non
         digest = hash_password(password)
         users.add(tx, ADMINISTRATOR, name="Administrator", password_hash=digest, role=ADMIN, now=clock())
     return password
+
+
+async def _refuse_older_servers(database: Database, me: Instance) -> None:
+    """Migrate no tables under servers that still run, whose version knows only the older ones.
+
+    Raises:
+        ConfigurationError: there are such servers.
+    """
+    seen = await asyncio.to_thread(database.servers_of_older_tables, me.node)
+    if not seen:
+        return
+    names = ", ".join(sorted(seen))
+    _log.warning("waiting whether servers of an older version run", extra={"action": "server_older", "nodes": names})
+    await asyncio.sleep(servers.LEASE.total_seconds())
+    again = await asyncio.to_thread(database.servers_of_older_tables, me.node)
+    alive = sorted(node for node, seen_at in again.items() if seen.get(node) != seen_at)
+    if alive:
+        sentence = (
+            f"this version changes the tables, and {', '.join(alive)} still run on them with an older one; "
+            "stop all servers and workers of this database, back it up, and start this one first."
+        )
+        raise ConfigurationError("[database] url", sentence)
 
 
 async def _join(database: Database, me: Instance) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Self, TypeVar
 from urllib.parse import urlsplit
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, inspect, select, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -24,7 +24,8 @@ from pulpit.clock import system_clock
 from pulpit.errors import ConfigurationError, DatabaseUnavailable, StorageFull
 from pulpit.events import Event
 from pulpit.store.connections import Connections, Reading, Transaction, Writing, first_line, in_words
-from pulpit.store.migrations import UnusableTables, check_current, upgrade
+from pulpit.store.migrations import UnusableTables, check_current, is_older, upgrade
+from pulpit.store.schema import servers
 from pulpit.store.wakeups import Wakeup, WakeupSocket
 
 __all__ = ("FILE_NAME", "RETRY_PAUSE", "Database", "Transaction", "database_time", "when_available")
@@ -109,6 +110,20 @@ class Database:
                 # Report a read-only file now, not at the first event.
                 connection.execution_options(pulpit_writes=True).execute(_TRY_TO_WRITE)
                 connection.rollback()
+
+    def servers_of_older_tables(self, node: str) -> dict[str, datetime]:
+        """Return the other servers of a PostgreSQL whose tables `prepare` would migrate, and when each was last seen.
+
+        Raises:
+            ConfigurationError, DatabaseUnavailable: as `prepare`.
+        """
+        if self.is_sqlite:
+            return {}
+        with self._opening() as connection:
+            if not is_older(connection) or not inspect(connection).has_table(servers.name):
+                return {}
+            wanted = select(servers.c.node, servers.c.seen_at).where(servers.c.node != node)
+            return {row.node: row.seen_at for row in connection.execute(wanted)}
 
     def _make_file(self) -> None:
         """Create an empty file with mode 0600; SQLite would use the umask."""

@@ -48,6 +48,15 @@ def upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
+def is_older(connection: Connection) -> bool:
+    """Whether there are tables, and `upgrade` has steps to run.
+
+    Raises:
+        UnusableTables: the tables are from a newer version, or another program.
+    """
+    return _revision(connection) not in (None, HEAD)
+
+
 def _create(connection: Connection) -> None:
     """Create what all steps lead to; a test compares the two."""
     with connection.begin():
