@@ -27,6 +27,20 @@ class ServerSettings:
     data_dir: str = _key("", "Folder for all data; empty is the platform's default.", unit="path")
     ssl_certificate: str = _key("", "Certificate chain; with `ssl_key` the server speaks HTTPS.", unit="path, PEM")
     ssl_key: str = _key("", "Private key of the certificate.", unit="path, PEM")
+    trusted_proxies: str = _key(
+        "127.0.0.1, ::1",
+        "Addresses and networks of reverse proxies and load balancers whose `X-Forwarded-For` and `X-Forwarded-Proto` "
+        "are believed.",
+        unit="networks",
+    )
+    drain: int = _key(
+        0,
+        "How long requests are still served after SIGTERM, while `/health/ready` responds 503, so that a load balancer "
+        "sends them to other servers.",
+        unit="seconds",
+        least=0,
+        most=3600,
+    )
     webhook_allow: str = _key(
         "",
         "Networks that http listeners may reach although they are not public, such as `127.0.0.0/8, 10.1.0.0/16`.",

@@ -32,14 +32,14 @@ async def read_live() -> JSONResponse:
 
 @health.get("/ready")
 async def read_ready(services: Provided) -> JSONResponse:
-    """Report whether the database responds in time and events are delivered; 503 if not."""
+    """Report whether the database responds in time and events are delivered; 503 if not, or if the server drains."""
     database, delivery = False, services.delivering()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(READY_PATIENCE_S):
             database = await asyncio.to_thread(database_is_up, services)
-    ready = database and delivery
-    body = {"status": "ready" if ready else "not ready", "database": database, "delivery": delivery}
-    return JSONResponse(body, OK if ready else _UNAVAILABLE)
+    status = "draining" if services.draining() else "ready" if database and delivery else "not ready"
+    body = {"status": status, "database": database, "delivery": delivery}
+    return JSONResponse(body, OK if status == "ready" else _UNAVAILABLE)
 
 
 def database_is_up(services: Services) -> bool:

@@ -22,6 +22,9 @@ address with many idle ones; if none is idle, the new connection is closed at on
 MAX_SILENT: Final = 512
 """Idle connections of one address."""
 
+CLOSE: Final = (b"connection", b"close")
+"""Header of all responses of a server that drains."""
+_MAPPED: Final = "::ffff:"
 _OK: Final = b"HTTP/1.1 200 OK\r\n"
 _TOO_LARGE: Final = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -47,6 +50,8 @@ class BoundedHttp(HttpToolsProtocol):
         """Accept a connection, unless there are too many."""
         super().connection_made(transport)
         self.app_state = {**self.app_state, ABORT: transport.abort}
+        if self.client:  # IPv4 arrives so at a socket that listens for both versions
+            self.client = (self.client[0].removeprefix(_MAPPED), self.client[1])
         address = self.client[0] if self.client else ""
         mine = [connection for connection, other in self._silent.items() if other == address]
         if len(mine) >= self.most_silent:
@@ -112,6 +117,8 @@ class BoundedHttp(HttpToolsProtocol):
         if self._published is None or not is_idle or self.flow.write_paused or self.parser.get_method() != b"GET":
             return False
         if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive() or b"%" in self.url:
+            return False
+        if CLOSE in self.server_state.default_headers:
             return False
         path = self.url.partition(b"?")[0].decode("latin-1")
         ready = self._published.at_once({**self.scope, "method": "GET", "path": path})

@@ -163,6 +163,8 @@ class Services:
     """A listener's current position; the stored position follows a little later."""
     delivering: Callable[[], bool] = lambda: True
     """Whether the delivery engine runs."""
+    draining: Callable[[], bool] = lambda: False
+    """Whether the server is about to stop, and requests should go to another one."""
     broker_status: Callable[[], dict[str, Any]] | None = None
     """The state of the embedded broker; none without one."""
     pulp_api: str = ""

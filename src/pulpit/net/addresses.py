@@ -101,17 +101,17 @@ class FeedGuard:
             )
 
 
-def parse_networks(text: str) -> list[Network]:
+def parse_networks(text: str, key: str = "[server] webhook_allow") -> list[Network]:
     """Parse `127.0.0.0/8, ::1, 10.1.0.0/16`; empty is none.
 
     Raises:
-        ConfigurationError: `[server] webhook_allow`.
+        ConfigurationError: the key is invalid.
     """
     parts = text.replace(",", " ").split()
     try:
         return [ip_network(part) for part in parts]
     except ValueError as error:
-        raise ConfigurationError("[server] webhook_allow", f"{error}; write networks as 10.1.0.0/16.") from None
+        raise ConfigurationError(key, f"{error}; write networks as 10.1.0.0/16.") from None
 
 
 def literal(host: str) -> Address | None:

@@ -153,4 +153,5 @@ def _network(address: str) -> str:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    return address if parsed.version == 4 else str(ipaddress.ip_network((address, 64), strict=False))  # noqa: PLR2004 - the version's number
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed  # of a socket for both versions, here or at a proxy
+    return str(parsed) if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))  # noqa: PLR2004 - the version's number

@@ -98,6 +98,7 @@ def check_configuration(installation: Installation) -> Iterator[Finding]:
         lambda: embedded_broker.broker_config(settings) if settings.embedded_broker else None,
         lambda: messaging.trust(settings.messaging),
         lambda: parse_networks(settings.server.webhook_allow),
+        lambda: parse_networks(settings.server.trusted_proxies, "[server] trusted_proxies"),
         lambda: configured_proxy(settings.server.webhook_proxy),
         lambda: nats_servers(settings.nats) if not not_ready(settings, NATS) else None,
         lambda: kafka_brokers(settings.kafka) if not not_ready(settings, KAFKA) else None,

@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -26,6 +26,8 @@ _WATCHDOG_PID: Final = "WATCHDOG_PID"
 _MICROSECONDS: Final = 1_000_000
 STOP_LIMIT_S: Final = 60.0
 """Seconds that a stop may take; usually it takes a few, unless a database or disk does not respond."""
+_STOP_AS_SYSTEMD_S: Final = 30
+"""`TimeoutStopSec=` of the units."""
 
 THREADS: Final = 64
 THREADS_LIMIT_S: Final = 0.5
@@ -42,12 +44,25 @@ def begin(settings: Settings, warnings: Iterable[str] = ()) -> None:
         _log.warning(warning, extra={"action": "setting_unknown"})
 
 
-def end_wanted() -> asyncio.Event:
+def end_wanted(drain: float = 0, begin_drain: Callable[[], None] | None = None) -> asyncio.Event:
     """Return an event that SIGTERM and SIGINT set from now on, in the running loop.
 
     A stop that takes too long is cut off.
+
+    Args:
+        drain: seconds after the first signal until the event is set; a second signal sets it at once.
+        begin_drain: called at the first signal, if there are such seconds.
     """
-    wanted = asyncio.Event()
+    wanted, is_draining, loop = asyncio.Event(), False, asyncio.get_running_loop()
+
+    def signalled() -> None:
+        nonlocal is_draining
+        if begin_drain is None or not drain or is_draining:
+            end()
+            return
+        is_draining = True
+        begin_drain()
+        loop.call_later(drain, end)
 
     def end() -> None:
         if not wanted.is_set():
@@ -57,7 +72,7 @@ def end_wanted() -> asyncio.Event:
             cut_off.start()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, end)
+        loop.add_signal_handler(number, signalled)
     return wanted
 
 
@@ -172,6 +187,10 @@ class ServiceManager:
         ):
             line.setblocking(False)
             line.sendto("\n".join(assignments).encode(), self._address)
+
+    def say_draining(self, seconds: float) -> None:
+        """Report that the service stops, and ask for the time until then beside that of the stop itself."""
+        self.say("STOPPING=1", f"EXTEND_TIMEOUT_USEC={round((seconds + _STOP_AS_SYSTEMD_S) * _MICROSECONDS)}")
 
     async def keep_telling(self) -> None:
         """Send watchdog messages for as long as the event loop runs; otherwise systemd restarts the service."""

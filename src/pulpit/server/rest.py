@@ -13,13 +13,13 @@ import uvicorn
 
 from pulpit.amqp import BrokerUnavailable
 from pulpit.api.app import create_app
-from pulpit.api.protocol import BoundedHttp, CertifiedHttp
+from pulpit.api.protocol import CLOSE, BoundedHttp, CertifiedHttp
 from pulpit.api.services import Services, Worker
 from pulpit.broker.server import Broker
 from pulpit.clock import system_clock
 from pulpit.delivery.dispatcher import Dispatcher
 from pulpit.delivery.notifiers.kinds import NotifierTypes
-from pulpit.net.addresses import is_loopback
+from pulpit.net.addresses import Network, is_loopback
 from pulpit.published.access import Exposure, TrustedAuthorities
 from pulpit.published.locate import Publications
 from pulpit.server import messaging
@@ -71,6 +71,7 @@ def services_of(
     broker: Broker | None,
     readers: "Sequence[Reader]",
     pulp_api: str,
+    draining: asyncio.Event,
 ) -> Services:
     """Return what the endpoints of the REST API use."""
     return Services(
@@ -86,6 +87,7 @@ def services_of(
         position_of=dispatcher.position,
         announcements=dispatcher.announcements,
         delivering=lambda: not delivering.done(),
+        draining=draining.is_set,
         broker_status=(lambda: asdict(broker.status())) if broker else None,
         pulps=[reader.progress for reader in readers],
         pulp_api=pulp_api,
@@ -106,9 +108,18 @@ class _Rest(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(
-    services: Services, listening: socket.socket, tls: ssl.SSLContext | None, stop: asyncio.Event
+    services: Services,
+    listening: socket.socket,
+    tls: ssl.SSLContext | None,
+    stop: asyncio.Event,
+    *,
+    draining: asyncio.Event,
+    proxies: Sequence[Network],
 ) -> AsyncIterator[Callable[[], None]]:
-    """Serve requests until the block ends, over TLS if there is a context; yields what takes no more requests."""
+    """Serve requests until the block ends, over TLS if there is a context; yields what takes no more requests.
+
+    While the server drains, each response closes its connection, so that clients connect to another server.
+    """
     app = create_app(services)
     page = ui.install(app, services)
     config = uvicorn.Config(
@@ -121,6 +132,7 @@ async def serving(
         server_header=False,
         timeout_graceful_shutdown=REST_PATIENCE,
         timeout_keep_alive=30,
+        forwarded_allow_ips=[str(network) for network in proxies],
     )
     server = _Rest(config)
     config.load()
@@ -138,8 +150,14 @@ async def serving(
             services.announcements.end()  # waiting readers would delay the stop
             server.should_exit = True
 
+        async def send_away() -> None:
+            await draining.wait()
+            config.encoded_headers.append(CLOSE)  # uvicorn copies them to every response, within a second
+
+        sending_away = asyncio.create_task(send_away())
         try:
             async with running("page", page.run(), stop):
                 yield end
         finally:
+            sending_away.cancel()
             end()

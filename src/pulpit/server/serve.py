@@ -25,6 +25,7 @@ from pulpit.broker.server import Broker
 from pulpit.clock import system_clock
 from pulpit.delivery.dispatcher import Dispatcher
 from pulpit.errors import ConfigurationError
+from pulpit.net.addresses import parse_networks
 from pulpit.net.renewal import Watched, keep_fresh
 from pulpit.net.tls import CertificateFiles
 from pulpit.published.locate import Publications
@@ -73,7 +74,8 @@ def serve(settings: Settings, warnings: list[str]) -> None:
 
 
 async def _serve(settings: Settings, manager: ServiceManager) -> None:
-    stop = process.end_wanted()
+    draining, stop = _end_wanted(settings.server.drain, manager)
+    proxies = parse_networks(settings.server.trusted_proxies, "[server] trusted_proxies")
     async with contextlib.AsyncExitStack() as stack:
         me = data_folder.instance(settings.data_dir)
         listening = stack.enter_context(_listening(settings.server.host, settings.server.port))
@@ -121,15 +123,29 @@ async def _serve(settings: Settings, manager: ServiceManager) -> None:
             broker=embedded.broker if embedded else None,
             readers=readers,
             pulp_api=pulp_api,
+            draining=draining,
         )
-        end_requests = await stack.enter_async_context(rest.serving(services, listening, incoming, stop))
+        serving = rest.serving(services, listening, incoming, stop, draining=draining, proxies=proxies)
+        end_requests = await stack.enter_async_context(serving)
         process.collect_garbage()
-        await stack.enter_async_context(running("retention", _retention(settings).run(database, system_clock), stop))
+        await stack.enter_async_context(running("retention", _retention(settings).run(database, database.clock), stop))
         await stack.enter_async_context(running("work", _work(startup, supervisor, scheduler, readers), stop))
         await stop.wait()
         manager.say("STOPPING=1")
         _log.info("stopping", extra={"action": "server_stopping"})
         end_requests()
+
+
+def _end_wanted(drain: int, manager: ServiceManager) -> tuple[asyncio.Event, asyncio.Event]:
+    """Return what SIGTERM sets: at once that the server drains, and after that time that it stops."""
+    draining = asyncio.Event()
+
+    def begin_drain() -> None:
+        _log.info("draining for %d s", drain, extra={"action": "server_draining"})
+        manager.say_draining(drain)
+        draining.set()
+
+    return draining, process.end_wanted(drain, begin_drain)
 
 
 async def _work(startup: Startup, supervisor: Supervisor, scheduler: Scheduler, readers: "Sequence[Reader]") -> None:

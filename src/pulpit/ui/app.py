@@ -41,11 +41,12 @@ def install(app: FastAPI, services: Services) -> Live:
 
     The returned object collects samples while it runs.
     """
+    database = services.database
     live = Live(services, lambda drawn: now.panels(drawn, services))
     site = Site(
         services=services,
         authenticator=app.state.authenticator,
-        sessions=Sessions(services.data_dir, services.clock),
+        sessions=Sessions(services.data_dir, services.clock, None if database.is_sqlite else database),
         live=live,
     )
     page = Starlette(routes=routes(), exception_handlers={HTTPException: _not_here})
