@@ -179,6 +179,8 @@ class TrustedAuthorities:
         self._database: Final = database
         self._context: Final = context
         self._known: Final[set[str]] = set()
+        self._is_away = False
+        """Whether the database was unavailable at the last look."""
 
     async def keep(self) -> None:
         """Load new ones until cancelled; not when a client connects, because that would wait in the event loop."""
@@ -191,8 +193,11 @@ class TrustedAuthorities:
         try:
             wanted = await asyncio.to_thread(self._wanted)
         except PulpitError as error:
-            _log.warning("authorities not read: %s", error, extra={"action": "authorities_not_read"})
+            if not self._is_away:  # not each second of an outage
+                _log.warning("authorities not read: %s", error, extra={"action": "authorities_not_read"})
+            self._is_away = True
             return
+        self._is_away = False
         for authorities in wanted - self._known:
             self._known.add(authorities)
             try:
