@@ -1,5 +1,6 @@
 """Servers of one PostgreSQL that are restarted one after the other, also with a version that changes the tables."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -11,13 +12,23 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 
+from pulpit.store import servers
+from pulpit.store.database import Database
+from pulpit.store.migrations import HEAD
+from pulpit.store.servers import Instance
+from pulpit.store.wakeups import WakeupSocket
 from support import postgresql as pg
 from support import upstream
 from support.server import Server, pulpit
 from support.shared import Shared, beside, check, read, shared_by
 from support.waiting import until
 from support.webhooks import Hook, hook
+
+OLDER = "0019"
+"""A step of the migrations before the newest one."""
 
 pytestmark = pytest.mark.skipif(bool(pg.why_not()), reason=str(pg.why_not()))
 
@@ -28,40 +39,77 @@ def shared(tmp_path: Path) -> Iterator[Shared]:
         yield shared
 
 
-def run(shared: Shared, statement: str) -> list[str]:
-    """Execute SQL on the shared database; returns the first column."""
-    url = shared.conf.partition("url: ")[2].partition("\n")[0]
-    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
-    with engine.begin() as connection:
-        done = connection.execute(sa.text(statement))
-        rows = [str(row[0]) for row in done] if done.returns_rows else []
+def url_of(shared: Shared) -> str:
+    return shared.conf.partition("url: ")[2].partition("\n")[0]
+
+
+@contextlib.contextmanager
+def connected(shared: Shared) -> Iterator[sa.Connection]:
+    engine = sa.create_engine(url_of(shared).replace("postgresql:", "postgresql+psycopg:"))
+    with engine.connect() as connection:
+        yield connection
     engine.dispose()
-    return rows
+
+
+def step(shared: Shared) -> str:
+    """The step of the migrations at which the tables are."""
+    with connected(shared) as connection:
+        return str(connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one())
+
+
+@contextlib.contextmanager
+def older_server(shared: Shared) -> Iterator[None]:
+    """Tables as an older version made them, and the heartbeats of a server of that version."""
+    with connected(shared) as connection:
+        config = Config()
+        config.set_main_option("script_location", "pulpit.store:migrations")
+        config.attributes["connection"] = connection
+        command.upgrade(config, OLDER)
+    folder = shared.folder / "older"
+    folder.mkdir()
+    over = threading.Event()
+    with contextlib.closing(Database(folder, WakeupSocket(folder), url=url_of(shared))) as database:
+
+        def beat() -> None:
+            while not over.wait(1):
+                with database.write() as tx:
+                    servers.beat(tx, Instance(node="older1", id="older", home="elsewhere"))
+
+        with database.write() as tx:
+            servers.beat(tx, Instance(node="older1", id="older", home="elsewhere"))
+        thread = threading.Thread(target=beat)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(60)
+
+
+def refused(server: Server) -> str:
+    """What a server says that does not start."""
+    arguments = [sys.executable, "-m", "pulpit.cli", "serve", "--config", f"{server.data_dir}.conf"]
+    arguments += ["--data-dir", str(server.data_dir), "--port", "0", "--broker-port", "0"]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 78, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
 
 
 def test_tables_are_not_migrated_under_servers_that_still_run(shared: Shared) -> None:
-    with pulpit(shared.folder / "one", f"{shared.conf}[tasks]\nworkers: 0\n") as one:  # whose starts would migrate
-        two = beside(shared, one)
-        (newest,) = run(shared, "SELECT version_num FROM alembic_version")
-        run(shared, "UPDATE alembic_version SET version_num = '0019'")  # whose next step changes nothing here
-        command = [sys.executable, "-m", "pulpit.cli", "serve", "--config", str(shared.folder / "two.conf")]
-        command += ["--data-dir", str(two.data_dir), "--port", "0", "--broker-port", "0"]
-        refused = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert refused.returncode == 78, refused.stderr
-        assert "stop all servers and workers of this database" in refused.stderr
-        assert (one.data_dir / "node").read_text().strip() in refused.stderr
-        assert "Traceback" not in refused.stderr
-        assert run(shared, "SELECT version_num FROM alembic_version") == ["0019"]
-        one.stop()
-        two.start()
-        assert run(shared, "SELECT version_num FROM alembic_version") == [newest]
-        one.start()
-        assert two.stop() == 0, two.said
-        run(shared, "UPDATE alembic_version SET version_num = '9999'")
-        refused = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert refused.returncode == 78, refused.stderr
-        assert "was written by a newer version of Pulpit" in refused.stderr
-        run(shared, f"UPDATE alembic_version SET version_num = '{newest}'")  # noqa: S608 - ours
+    server = Server(shared.folder / "one", shared.conf)
+    with older_server(shared):
+        said = refused(server)
+        assert "older1 still run on them" in said
+        assert "stop all servers and workers of this database" in said
+        assert step(shared) == OLDER
+    server.start()
+    assert server.stop() == 0, server.said
+    assert step(shared) == HEAD
+    with connected(shared) as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.commit()
+    assert "was written by a newer version of Pulpit" in refused(server)
 
 
 class Firing(threading.Thread):
