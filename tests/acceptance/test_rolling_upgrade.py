@@ -68,7 +68,7 @@ def older_server(shared: Shared) -> Iterator[None]:
     folder = shared.folder / "older"
     folder.mkdir()
     over = threading.Event()
-    with contextlib.closing(Database(folder, WakeupSocket(folder), url=url_of(shared))) as database:
+    with WakeupSocket(folder) as wakeups, contextlib.closing(Database(folder, wakeups, url=url_of(shared))) as database:
 
         def beat() -> None:
             while not over.wait(1):
