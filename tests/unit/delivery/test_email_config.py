@@ -95,6 +95,9 @@ def test_only_known_placeholders_are_filled(text: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "key"),
     [
+        ({"host": "mail.example.com:587"}, "host"),
+        ({"host": "smtp://mail.example.com"}, "host"),
+        ({"host": ""}, "host"),
         ({"sender": "nobody"}, "from"),
         ({"sender": "a@b\nBcc: c@d"}, "from"),
         ({"username": "joe", "host": "mail.example.com"}, "username"),

@@ -36,6 +36,8 @@ _MAYBE_ABOUT_US: Final = re.compile(
 
 Postfix and Exim say only at the first address that they refuse the name in EHLO, the client, the sender or relaying.
 """
+_NO_HOST: Final = re.compile(r"[\s/@]|\A[^:]*:[^:]*\Z|\]:")
+"""What no name or address of a host has: a scheme, a user, a port."""
 _HOSTNAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?\Z")
 
 
@@ -80,6 +82,9 @@ def mail_server(settings: EmailSettings) -> MailServer:
     Raises:
         ConfigurationError: a key of `[email]`.
     """
+    if not settings.host or _NO_HOST.search(settings.host):
+        sentence = f"{settings.host!r} is no name or address of a host; its port has a key of its own, port."
+        raise ConfigurationError("[email] host", sentence)
     if settings.username and settings.tls == "none" and not is_loopback(settings.host):
         sentence = "a password would go over the network in the clear; set tls to starttls or tls."
         raise ConfigurationError("[email] username", sentence)
