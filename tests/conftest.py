@@ -7,20 +7,24 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 SLOWEST = (
-    "integration/test_pulp3.py",
-    "acceptance/test_kills.py",
     "acceptance/test_container.py",
-    "acceptance/test_campaign.py",
-    "acceptance/test_page.py",
+    "integration/test_openapi.py",
+    "integration/test_pulp3.py",
     "integration/test_serve.py",
-    "acceptance/test_main_job.py",
+    "acceptance/test_shared_storage.py",
+    "acceptance/test_kills.py",
+    "acceptance/test_shared_campaign.py",
+    "acceptance/test_page.py",
+    "acceptance/test_load_balancer.py",
+    "acceptance/test_campaign.py",
     "acceptance/test_survival.py",
+    "acceptance/test_main_job.py",
+    "acceptance/test_rolling_upgrade.py",
     "integration/test_broker_durability.py",
     "integration/test_operator.py",
-    "unit/api/test_v1_events.py",
     "acceptance/test_cluster.py",
-    "integration/test_openapi.py",
     "integration/test_recovery.py",
+    "unit/api/test_v1_events.py",
     "contracts/test_api_traps.py",
 )
 """Files that take longest come first, so that no process ends long after the others (a file stays in one)."""
