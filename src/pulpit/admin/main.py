@@ -22,10 +22,7 @@ _SECTIONS: Final = {
     "auth": ("users", "Who may use the server."),
     "event": ("event", "Events and the listeners that they are sent to."),
     "iso": ("iso", "Repositories of files."),
-    "login": (
-        "users",
-        "Log in over https: later commands need no -u until the session expires or you log out.",
-    ),
+    "login": ("users", "Log in over https: later commands need no -u until the session expires or you log out."),
     "logout": ("users", "Delete the session of `login`."),
     "orphan": ("repo", "Content that no repository holds any more."),
     "python": ("python", "Indexes of Python packages."),
@@ -91,13 +88,16 @@ def _where_it_belongs(error: click.NoSuchOption) -> str:
         return ""
     if error.option_name in _options(root):
         return f" Give it before the command: pulp-admin {error.option_name} … {context.command_path.partition(' ')[2]}"
-    below = context.command.commands if isinstance(context.command, click.Group) else {}
-    names = sorted(name for name, command in below.items() if error.option_name in _options(command))
+    group = context.command
+    if not isinstance(group, click.Group):
+        return ""
+    below = group.list_commands(context)
+    names = [name for name in below if error.option_name in _options(group.get_command(context, name))]
     return f" Give it behind a command: {', '.join(names)}." if names else ""
 
 
-def _options(command: click.Command) -> set[str]:
-    return {name for parameter in command.params for name in parameter.opts}
+def _options(command: click.Command | None) -> set[str]:
+    return {name for parameter in command.params for name in parameter.opts} if command else set()
 
 
 def _run(arguments: Sequence[str] | None) -> int:

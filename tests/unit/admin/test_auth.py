@@ -73,6 +73,7 @@ def test_repositories_by_id_and_name(admin: RunAdmin, wire: RestWire, capsys: Sc
         (["status", "-u", "admin"], "before the command: pulp-admin -u … status\n"),
         (["iso", "repo", "list", "--url", "http://x"], "before the command: pulp-admin --url … iso repo list\n"),
         (["iso", "repo", "sync", "--repo-id", "zoo"], "behind a command: run, status.\n"),
+        (["repo", "--repo-id", "zoo"], "behind a command: diff, export, list, promote, rollback.\n"),
         (["tasks", "list", "--nonsense"], "No such option '--nonsense'.\n"),
     ],
 )
