@@ -13,6 +13,7 @@ Nothing here opens a socket.
 """
 
 import errno
+import re
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Protocol
@@ -22,6 +23,7 @@ from pulpit.errors import ConfigurationError
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
+_NO_HOST: Final = re.compile(r"[\s/@]|\A\Z")
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _IPV4_COMPATIBLE: Final = IPv6Network("::/96")
@@ -120,6 +122,11 @@ def literal(host: str) -> Address | None:
         return ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
         return None
+
+
+def is_host(text: str) -> bool:
+    """Whether a text may be the name or the address of a host: nothing with a scheme, a user or a port."""
+    return not _NO_HOST.search(text) and (":" not in text or literal(text) is not None)
 
 
 def embedded(address: Address) -> tuple[IPv4Address, ...]:

@@ -19,7 +19,7 @@ from pulpit.amqp.address import BrokerAddress, parse_all
 from pulpit.client.failures import BrokenStream
 from pulpit.client.streams import forget_output, write_line
 from pulpit.errors import ConfigurationError, PulpitError
-from pulpit.net.addresses import literal
+from pulpit.net.addresses import is_host
 from pulpit.net.config_files import first_line, read_secret
 from pulpit.subscriber.event import Message, parse_body, plain
 from pulpit.subscriber.source import EVERYTHING, PREFETCH, Binding, QueueType
@@ -136,7 +136,7 @@ def choose(
     """
     source, named = _named_brokers(url, url_file, environment)
     addresses = tuple(replace(address, host=host or address.host, port=port or address.port) for address in named)
-    if host and ("/" in host or (":" in host and literal(host) is None)):
+    if host and not is_host(host):
         raise ConfigurationError("--address", "it must be the host alone; give the port by --port, a URL by --url.")
     source = "--address" if host else source
     for address in addresses:

@@ -5,7 +5,7 @@ from typing import Any
 from pamqp import body, commands
 
 from pulpit.broker.queue import DEAD_AT_ONCE
-from support.broker_box import Box
+from support.broker_box import Box, BoxClient
 
 
 def test_what_comes_back_to_a_queue_that_is_gone_takes_no_memory() -> None:
@@ -20,12 +20,18 @@ def test_what_comes_back_to_a_queue_that_is_gone_takes_no_memory() -> None:
     assert (box.state.store.memory.used, box.state.hosts["/"].queues) == (0, {})
 
 
-def test_many_messages_that_expire_together_leave_the_event_loop_to_others() -> None:
-    box = Box()
+def with_dead_letters(box: Box) -> BoxClient:
+    """A client of a queue `q`, whose dead letters go to the queue `dead`."""
     client = box.client()
     client.send(commands.Queue.Declare(0, "dead"))
     arguments: dict[str, Any] = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
     client.send(commands.Queue.Declare(0, "q", arguments=arguments))
+    return client
+
+
+def test_many_messages_that_expire_together_leave_the_event_loop_to_others() -> None:
+    box = Box()
+    client = with_dead_letters(box)
     queues = box.state.hosts["/"].queues
     for number in range(3 * DEAD_AT_ONCE + 1):
         client.publish(b"%d" % number, "q", expiration="1000")
@@ -44,10 +50,7 @@ def test_many_messages_that_expire_together_leave_the_event_loop_to_others() -> 
 
 def test_many_messages_that_are_rejected_together_leave_the_event_loop_to_others() -> None:
     box = Box()
-    client = box.client()
-    client.send(commands.Queue.Declare(0, "dead"))
-    arguments: dict[str, Any] = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
-    client.send(commands.Queue.Declare(0, "q", arguments=arguments))
+    client = with_dead_letters(box)
     client.send(commands.Basic.Consume(0, "q"))
     for number in range(2 * DEAD_AT_ONCE + 1):
         client.publish(b"%d" % number, "q")

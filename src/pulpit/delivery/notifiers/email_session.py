@@ -15,7 +15,7 @@ import aiosmtplib
 
 from pulpit.delivery.notifiers.email_config import is_address
 from pulpit.errors import ConfigurationError
-from pulpit.net.addresses import is_loopback
+from pulpit.net.addresses import is_host, is_loopback
 from pulpit.net.config_files import first_line, read_secret
 from pulpit.net.tls import client_context
 from pulpit.settings import EmailSettings
@@ -36,8 +36,6 @@ _MAYBE_ABOUT_US: Final = re.compile(
 
 Postfix and Exim say only at the first address that they refuse the name in EHLO, the client, the sender or relaying.
 """
-_NO_HOST: Final = re.compile(r"[\s/@]|\A[^:]*:[^:]*\Z|\]:")
-"""What no name or address of a host has: a scheme, a user, a port."""
 _HOSTNAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?\Z")
 
 
@@ -82,7 +80,7 @@ def mail_server(settings: EmailSettings) -> MailServer:
     Raises:
         ConfigurationError: a key of `[email]`.
     """
-    if not settings.host or _NO_HOST.search(settings.host):
+    if not is_host(settings.host):
         sentence = f"{settings.host!r} is no name or address of a host; its port has a key of its own, port."
         raise ConfigurationError("[email] host", sentence)
     if settings.username and settings.tls == "none" and not is_loopback(settings.host):
